@@ -1,0 +1,1 @@
+//! Harness of the tests: real servers, real links, independent observers.
