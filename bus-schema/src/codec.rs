@@ -117,12 +117,12 @@ pub fn decode(mode: Mode, bytes: &[u8], base: Option<&[u8]>, size: u32, limit: u
 mod tests {
     use super::*;
 
-    fn noise(len: usize) -> Vec<u8> {
-        seeded(len, 0x9e37_79b9_7f4a_7c15)
+    fn settings(count: u64, factor: u64) -> String {
+        (0..count).map(|line| format!("\"setting-{line}\":\"{:x}\",", line.wrapping_mul(factor) >> 20)).collect()
     }
 
-    fn seeded(len: usize, seed: u64) -> Vec<u8> {
-        let mut state = seed;
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1_u64;
         std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 56) as u8
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_small_change_of_a_large_object_costs_little() {
-        let base: String = (0..40_000).map(|line| format!("\"setting-{line}\":\"{:x}\",", line * 7919)).collect();
+        let base = settings(40_000, u64::MAX / 7);
         let changed = base.replace("setting-20000", "setting-xxxxx");
         let delta = compress(changed.as_bytes(), Some(base.as_bytes()));
         assert!(base.len() > 1_000_000 && delta.len() < 200, "{} bytes", delta.len());
@@ -142,10 +142,11 @@ mod tests {
 
     #[test]
     fn the_wrong_base_or_size_is_damage() {
-        let base = noise(4000);
-        let delta = compress(&base, Some(&base));
-        assert_ne!(decompress(&delta, Some(&seeded(4000, 1)), 4000, 4000), Ok(base.clone()));
-        assert_eq!(decompress(&delta, Some(&base), 3999, 4000), Err(CodecError::Damaged));
+        let (base, other) = (settings(100, u64::MAX / 7), settings(100, u64::MAX / 11));
+        let size = base.len() as u32;
+        let delta = compress(base.as_bytes(), Some(base.as_bytes()));
+        assert_ne!(decompress(&delta, Some(other.as_bytes()), size, size), Ok(base.clone().into_bytes()));
+        assert_eq!(decompress(&delta, Some(base.as_bytes()), size - 1, size), Err(CodecError::Damaged));
         assert_eq!(decode(Mode::Delta, &delta, None, 4000, 4000), Err(CodecError::Damaged));
     }
 
