@@ -7,6 +7,8 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 use crate::limits::MAX_WINDOW_LOG;
 
 const LEVEL: i32 = 3;
+/// Bytes of base and target together from which on the tables of level 3 forget the start of the base.
+const LONG: usize = 256 * 1024;
 const MIN_WINDOW_LOG: u32 = 10;
 
 /// How the bytes of an object or a list are written on the wire.
@@ -47,6 +49,7 @@ pub fn compress(bytes: &[u8], base: Option<&[u8]>) -> Vec<u8> {
         CParameter::ContentSizeFlag(false),
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
+        CParameter::EnableLongDistanceMatching(base.is_some() && span > LONG),
     ];
     for setting in settings {
         context.set_parameter(setting).expect("these zstd parameters are within bounds");
