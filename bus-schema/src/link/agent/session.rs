@@ -1,0 +1,301 @@
+//! Greeting, and the life of a session.
+
+use std::collections::BTreeMap;
+
+use super::{Agent, AgentEvent, AgentWrite};
+use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::hash::Hash;
+use crate::id::{IncarnationId, Millis, Nonce};
+use crate::limits::{MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
+use crate::link::Cache;
+use crate::link::timer::{Repeat, earliest};
+use crate::message::{Beat, Caps, Closed, Confirm, Content, Delta, Hello, Kind, NoSession, Reject, StatusAck, Welcome};
+use crate::planted::{Bug, is_planted};
+use crate::stamp::{Proof, Stamp};
+use crate::status::StatusTable;
+
+#[derive(Debug)]
+pub(super) enum State {
+    Offline,
+    Greeting(Greeting),
+    Open(Box<Session>),
+}
+
+#[derive(Debug)]
+pub(super) struct Greeting {
+    nonce: Nonce,
+    /// Every repetition is byte-identical.
+    hello: Vec<u8>,
+    /// The table whose root the Hello names.
+    table: StatusTable,
+    repeat: Repeat,
+    began: Millis,
+    old: Option<Receiver>,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) sender: Sender,
+    receiver: Receiver,
+    welcome: Vec<u8>,
+    /// Said until the hub has spoken under this session.
+    confirm: Option<Repeat>,
+    echo: Option<u32>,
+    pub(super) incarnation: IncarnationId,
+    pub(super) closed: BTreeMap<IncarnationId, u64>,
+    /// The hub knows the stored list, so that rows may point into it.
+    pub(super) list_is_known: bool,
+    began: Millis,
+    last_heard: Millis,
+    unopened: u32,
+    /// A session that ended; only a planted bug listens to it.
+    old: Option<Receiver>,
+}
+
+impl Agent {
+    pub(super) fn greet(&mut self, nonce: Nonce, now: Millis) {
+        self.current_table();
+        let header = Header { kind: Kind::Hello, counter: 0, nonce: Some(nonce) };
+        let hello = frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&self.hello()));
+        self.report.outstanding = None;
+        self.transfer.forget_asked();
+        let old = match std::mem::replace(&mut self.session, State::Offline) {
+            State::Open(session) => Some(session.receiver),
+            State::Greeting(greeting) => greeting.old,
+            State::Offline => None,
+        };
+        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), repeat: Repeat::at(now), began: now, old });
+    }
+
+    fn hello(&self) -> Hello {
+        let caps = Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: self.config.max_object, window_log: MAX_WINDOW_LOG, features: 0 };
+        let caps = (caps != default_caps()).then_some(caps);
+        Hello {
+            boot: self.config.boot.0,
+            last_session: self.state.last_session,
+            order: self.state.order,
+            listed: self.state.list.as_ref().map_or(Vec::new(), |_| self.list.root.0.to_vec()),
+            held: Vec::new(),
+            applied: Vec::new(),
+            status: self.table.root(&self.config.key),
+            incarnations: self.known_incarnations(),
+            caps,
+        }
+    }
+
+    /// Each incarnation whose stamps are stored, with the highest resourceVersion.
+    fn known_incarnations(&self) -> Vec<Closed> {
+        let mut highest = BTreeMap::<u64, u64>::new();
+        let listed = self.state.list.iter().map(|list| list.stamp);
+        let removed = self.state.removals.values().filter(|removal| !removal.proven && removal.stamp != Stamp::NEVER).map(|removal| removal.stamp);
+        for stamp in listed.chain(removed) {
+            let seen = highest.entry(stamp.incarnation.0).or_default();
+            *seen = (*seen).max(stamp.resource_version);
+        }
+        highest.into_iter().map(|(incarnation, resource_version)| Closed { incarnation, resource_version }).collect()
+    }
+
+    pub(super) fn on_frame(&mut self, frame: &[u8], nonce: Nonce, cache: &dyn Cache, now: Millis) -> Result<(), FrameError> {
+        let (header, _) = frame::peek(frame)?;
+        match header.kind {
+            Kind::Welcome => self.on_welcome(frame, now),
+            Kind::NoSession => self.on_no_session(frame, nonce, now),
+            _ => self.on_session_frame(frame, cache, now),
+        }
+    }
+
+    fn on_welcome(&mut self, frame: &[u8], now: Millis) -> Result<(), FrameError> {
+        let greeting = match &self.session {
+            State::Greeting(greeting) => greeting,
+            State::Open(session) if session.welcome == frame => return Ok(()),
+            _ => return Err(FrameError::Seal),
+        };
+        let (header, bytes) = frame::open(&Key::answering(&greeting.hello), frame)?;
+        let welcome: Welcome = frame::body(header.kind, bytes)?;
+        let keys = SessionKeys::agree(&greeting.nonce, &header.nonce.ok_or(FrameError::Short)?);
+        let (repeat, table, old) = (greeting.repeat, greeting.table.clone(), greeting.old.clone());
+        repeat.answered(now, &mut self.rtt);
+        let closed = welcome.closed.iter().map(|row| (IncarnationId(row.incarnation), row.resource_version)).collect();
+        self.session = State::Open(Box::new(Session {
+            sender: Sender::new(keys.up),
+            receiver: Receiver::new(keys.down),
+            welcome: frame.to_vec(),
+            confirm: Some(Repeat::at(now)),
+            echo: None,
+            incarnation: IncarnationId(welcome.incarnation),
+            closed,
+            list_is_known: false,
+            began: now,
+            last_heard: now,
+            unopened: 0,
+            old,
+        }));
+        self.write(AgentWrite::Session(keys.id.0));
+        self.events.push(AgentEvent::Welcomed);
+        self.compare_status(&welcome, table, now);
+        self.compare_list(&welcome, now);
+        Ok(())
+    }
+
+    fn compare_status(&mut self, welcome: &Welcome, told: StatusTable, now: Millis) {
+        if welcome.same_status {
+            self.report.acked = Some(told);
+        } else if self.report.acked.as_ref().is_none_or(|acked| acked.root(&self.config.key) != welcome.status) {
+            self.report.acked = (welcome.status == 0).then(StatusTable::default);
+        }
+        self.report.schedule(now);
+    }
+
+    /// The hub asserts the stored list again, or leaves the next word to a Delta.
+    fn compare_list(&mut self, welcome: &Welcome, now: Millis) {
+        let stored = self.state.list.is_some();
+        let known = welcome.resource_version != 0;
+        let same = welcome.desired.is_empty() || Hash::read(&welcome.desired) == Some(self.list.root);
+        if !(stored && known && same) {
+            return;
+        }
+        if let State::Open(session) = &mut self.session {
+            session.list_is_known = true;
+        }
+        let stamp = Stamp { incarnation: IncarnationId(welcome.incarnation), resource_version: welcome.resource_version };
+        self.assert_list(stamp, now);
+    }
+
+    fn on_no_session(&mut self, frame: &[u8], nonce: Nonce, now: Millis) -> Result<(), FrameError> {
+        let (header, bytes) = frame::open(&Key::greeting(), frame)?;
+        let hint: NoSession = frame::body(header.kind, bytes)?;
+        if hint.unknown_sid {
+            self.events.push(AgentEvent::UnknownSid);
+        }
+        let began = match &self.session {
+            State::Open(session) => session.began,
+            _ => return Ok(()),
+        };
+        if now.saturating_sub(began) >= MIN_REGREET {
+            self.greet(nonce, now);
+        }
+        Ok(())
+    }
+
+    fn on_session_frame(&mut self, frame: &[u8], cache: &dyn Cache, now: Millis) -> Result<(), FrameError> {
+        let State::Open(session) = &mut self.session else { return Err(FrameError::Seal) };
+        let opened = match session.receiver.open(frame) {
+            Err(FrameError::Seal) => match session.old.as_mut().filter(|_| is_planted(Bug::StaleSessionAccepted)) {
+                Some(old) => old.open(frame),
+                None => Err(FrameError::Seal),
+            },
+            opened => opened,
+        };
+        if opened == Err(FrameError::Seal) {
+            session.unopened += 1;
+        }
+        let (header, bytes) = opened?;
+        (session.last_heard, session.unopened, session.confirm) = (now, 0, None);
+        let bytes = bytes.to_vec();
+        self.on_message(header.kind, &bytes, cache, now)
+    }
+
+    fn on_message(&mut self, kind: Kind, bytes: &[u8], cache: &dyn Cache, now: Millis) -> Result<(), FrameError> {
+        match kind {
+            Kind::Delta => self.on_delta(&frame::body::<Delta>(kind, bytes)?, cache, now),
+            Kind::Content => self.on_content(frame::body::<Content>(kind, bytes)?, cache, now),
+            Kind::StatusAck => self.on_status_ack(&frame::body::<StatusAck>(kind, bytes)?, now),
+            Kind::Confirm => self.on_confirm(&frame::body::<Confirm>(kind, bytes)?, now),
+            Kind::Beat => self.on_beat(&frame::body::<Beat>(kind, bytes)?),
+            Kind::Reject => self.events.push(AgentEvent::Rejected(frame::body::<Reject>(kind, bytes)?.message)),
+            other => self.events.push(AgentEvent::Rejected(format!("a {other:?} is not for an agent"))),
+        }
+        Ok(())
+    }
+
+    fn on_beat(&mut self, beat: &Beat) {
+        if let State::Open(session) = &mut self.session
+            && beat.echo != 0
+            && !beat.answer
+        {
+            session.echo = Some(beat.echo);
+        }
+    }
+
+    /// Proof as of the list that the hub asserts now.
+    pub(super) fn proof(&self) -> Option<Proof> {
+        let State::Open(session) = &self.session else { return None };
+        let stamp = self.state.list.as_ref()?.stamp;
+        (stamp.incarnation == session.incarnation).then(|| Proof { current: stamp, closed: session.closed.clone() })
+    }
+
+    pub(super) fn regreet_if_stale(&mut self, nonce: Nonce, now: Millis) {
+        if let State::Open(session) = &self.session
+            && session.is_stale(now)
+        {
+            self.greet(nonce, now);
+        }
+    }
+
+    pub(super) fn poll_greeting(&mut self, now: Millis) -> Option<Vec<u8>> {
+        let rtt = self.rtt;
+        match &mut self.session {
+            State::Greeting(greeting) if greeting.repeat.is_due(now) => {
+                greeting.repeat.said(now, rtt);
+                Some(greeting.hello.clone())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn poll_beat(&mut self, now: Millis) -> Option<Vec<u8>> {
+        let rtt = self.rtt;
+        let State::Open(session) = &mut self.session else { return None };
+        if let Some(echo) = session.echo.take() {
+            return Some(session.sender.seal(Kind::Beat, &Beat { echo, answer: true }));
+        }
+        let confirm = session.confirm.as_mut().filter(|confirm| confirm.is_due(now))?;
+        confirm.said(now, rtt);
+        Some(session.sender.seal(Kind::Beat, &Beat::default()))
+    }
+
+    pub(super) fn session_due(&self) -> Option<Millis> {
+        match &self.session {
+            State::Offline => None,
+            State::Greeting(greeting) => Some(greeting.repeat.due()),
+            State::Open(session) => earliest([session.confirm.map(|confirm| confirm.due()), session.stale_at()]),
+        }
+    }
+
+    /// Whether the hub and this agent are in session.
+    pub fn in_session(&self) -> bool {
+        matches!(self.session, State::Open(_))
+    }
+
+    /// Since when this agent greets without an answer.
+    pub fn greeting_since(&self) -> Option<Millis> {
+        match &self.session {
+            State::Greeting(greeting) => Some(greeting.began),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Any frame of this session has confirmed it; the Beat is for when there is nothing else to say.
+    pub(super) fn spoke(&mut self, now: Millis, rtt: crate::link::timer::Rtt) {
+        if let Some(confirm) = self.confirm.as_mut().filter(|confirm| confirm.is_due(now)) {
+            confirm.said(now, rtt);
+        }
+    }
+
+    fn stale_at(&self) -> Option<Millis> {
+        let unanswered = self.confirm.is_some().then_some(self.began + 3 * STALE_SESSION);
+        let foreign = (self.unopened > 0).then_some(self.last_heard + STALE_SESSION);
+        earliest([unanswered, foreign])
+    }
+
+    fn is_stale(&self, now: Millis) -> bool {
+        self.stale_at().is_some_and(|at| at <= now)
+    }
+}
+
+/// What a peer assumes of caps that are not named.
+fn default_caps() -> Caps {
+    Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: crate::limits::MAX_OBJECT, window_log: MAX_WINDOW_LOG, features: 0 }
+}

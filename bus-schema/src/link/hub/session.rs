@@ -1,0 +1,265 @@
+//! Sessions: pending from a Hello on, true from the first frame under their key on.
+
+use std::collections::VecDeque;
+
+use super::{HubEvent, HubLink, HubWrite};
+use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::hash::Hash;
+use crate::id::{BootId, IncarnationId, Millis, Nonce, SessionId};
+use crate::limits::{MAX_FRAME, MAX_PENDING_SESSIONS};
+use crate::message::{Beat, Closed, Hello, Kind, NoSession, Reject, Report, Want, Welcome};
+use crate::planted::{Bug, is_planted};
+
+/// Processes of an agent that are remembered, so that one that comes back is known for a clone.
+const OLD_BOOTS: usize = 8;
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    pending: VecDeque<Pending>,
+    pub(super) current: Option<Session>,
+    /// Frames that belong to no session: Welcomes and hints.
+    pub(super) outbox: VecDeque<Vec<u8>>,
+    cloned: Option<[BootId; 2]>,
+}
+
+impl Sessions {
+    pub(super) fn is_cloned(&self) -> bool {
+        self.cloned.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    hello_frame: Vec<u8>,
+    welcome_frame: Vec<u8>,
+    hello: Hello,
+    keys: SessionKeys,
+    receiver: Receiver,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    id: SessionId,
+    hello_frame: Vec<u8>,
+    welcome_frame: Vec<u8>,
+    pub(super) sender: Sender,
+    receiver: Receiver,
+    /// The agent waits for a sign that its first frame was heard.
+    owes_beat: bool,
+    echo: Option<u32>,
+    /// Bytes of the largest frame that the agent takes.
+    pub(super) max_frame: usize,
+    /// The session before, which only a planted bug listens to.
+    old: Option<Receiver>,
+}
+
+impl HubLink {
+    pub(super) fn on_frame(&mut self, bytes: &[u8], nonce: Nonce, now: Millis) -> Result<(), FrameError> {
+        let (header, _) = frame::peek(bytes)?;
+        match header.kind {
+            Kind::Hello => self.on_hello(bytes, nonce, now),
+            _ => self.on_session_frame(bytes, now),
+        }
+    }
+
+    fn on_hello(&mut self, bytes: &[u8], nonce: Nonce, now: Millis) -> Result<(), FrameError> {
+        if let Some(welcome) = self.answered(bytes) {
+            self.sessions.outbox = VecDeque::from([welcome]);
+            return Ok(());
+        }
+        let (header, body) = frame::open(&Key::greeting(), bytes)?;
+        let hello: Hello = frame::body(header.kind, body)?;
+        let keys = SessionKeys::agree(&header.nonce.ok_or(FrameError::Short)?, &nonce);
+        let welcome = prost::Message::encode_to_vec(&self.welcome(&hello));
+        let header = Header { kind: Kind::Welcome, counter: 0, nonce: Some(nonce) };
+        let welcome_frame = frame::seal(&Key::answering(bytes), &header, &welcome);
+        self.sessions.outbox = VecDeque::from([welcome_frame.clone()]);
+        let receiver = Receiver::new(keys.up.clone());
+        let pending = Pending { hello_frame: bytes.to_vec(), welcome_frame, hello, keys, receiver };
+        if is_planted(Bug::LateHelloEndsSession) {
+            self.confirm(pending, now);
+            return Ok(());
+        }
+        self.sessions.pending.push_back(pending);
+        if self.sessions.pending.len() > MAX_PENDING_SESSIONS {
+            self.sessions.pending.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The Welcome that this very Hello got.
+    fn answered(&self, hello: &[u8]) -> Option<Vec<u8>> {
+        let pending = self.sessions.pending.iter().map(|pending| (&pending.hello_frame, &pending.welcome_frame));
+        let current = self.sessions.current.iter().map(|session| (&session.hello_frame, &session.welcome_frame));
+        pending.chain(current).find(|(known, _)| known.as_slice() == hello).map(|(_, welcome)| welcome.clone())
+    }
+
+    fn welcome(&self, hello: &Hello) -> Welcome {
+        let table = self.state.table.root(&self.config.key);
+        let (resource_version, desired) = match &self.desired {
+            None => (0, Vec::new()),
+            Some(desired) if Hash::read(&hello.listed) == Some(desired.list.root) => (desired.resource_version, Vec::new()),
+            Some(desired) => (desired.resource_version, desired.list.root.0.to_vec()),
+        };
+        let same_status = hello.status == table;
+        Welcome {
+            incarnation: self.config.incarnation.0,
+            resource_version,
+            desired,
+            status: if same_status { 0 } else { table },
+            same_status,
+            closed: hello.incarnations.iter().filter_map(|known| self.closed(known.incarnation)).collect(),
+            caps: None,
+            hash_key: Vec::new(),
+        }
+    }
+
+    /// What an incarnation that has ended was closed with, if this hub knows it.
+    pub(super) fn closed(&self, incarnation: u64) -> Option<Closed> {
+        let resource_version = *self.config.closed.get(&IncarnationId(incarnation))?;
+        Some(Closed { incarnation, resource_version })
+    }
+
+    fn on_session_frame(&mut self, bytes: &[u8], now: Millis) -> Result<(), FrameError> {
+        let opened = match &mut self.sessions.current {
+            Some(session) => match session.receiver.open(bytes) {
+                Err(FrameError::Seal) if is_planted(Bug::StaleSessionAccepted) => session.old.as_mut().map_or(Err(FrameError::Seal), |old| old.open(bytes)),
+                opened => opened,
+            },
+            None => Err(FrameError::Seal),
+        };
+        let (header, body) = match opened {
+            Err(FrameError::Seal) => self.open_pending(bytes, now)?,
+            opened => opened?,
+        };
+        if let Some(session) = &mut self.sessions.current {
+            session.owes_beat |= header.counter == 0;
+        }
+        let body = body.to_vec();
+        self.on_message(header.kind, &body, now)
+    }
+
+    /// The first frame under a pending session's key makes it the session.
+    fn open_pending<'a>(&mut self, bytes: &'a [u8], now: Millis) -> Result<(Header, &'a [u8]), FrameError> {
+        let found = self.sessions.pending.iter_mut().enumerate().find_map(|(index, pending)| Some((index, pending.receiver.open(bytes).ok()?)));
+        let Some((index, opened)) = found else {
+            self.hint_no_session();
+            return Err(FrameError::Seal);
+        };
+        let pending = self.sessions.pending.remove(index).ok_or(FrameError::Seal)?;
+        self.sessions.pending.clear();
+        self.confirm(pending, now);
+        Ok(opened)
+    }
+
+    /// Without any session the agent must greet; with one, a frame of another is merely late.
+    fn hint_no_session(&mut self) {
+        if self.sessions.current.is_none() && self.sessions.pending.is_empty() {
+            self.sessions.outbox = VecDeque::from([no_session(false)]);
+        }
+    }
+
+    fn confirm(&mut self, pending: Pending, now: Millis) {
+        let Pending { hello_frame, welcome_frame, hello, keys, receiver } = pending;
+        let known = self.state.last_session;
+        let restored = known != 0 && hello.last_session != known && keys.id.0 != known;
+        let max_frame = hello.caps.as_ref().map_or(0, |caps| caps.max_frame as usize);
+        let session = Session {
+            id: keys.id,
+            hello_frame,
+            welcome_frame,
+            sender: Sender::new(keys.down),
+            receiver,
+            owes_beat: true,
+            echo: None,
+            max_frame: if max_frame == 0 { MAX_FRAME } else { max_frame.min(MAX_FRAME) },
+            old: self.sessions.current.take().map(|session| session.receiver),
+        };
+        self.sessions.current = Some(session);
+        self.write(HubWrite::Session(keys.id.0));
+        self.write(HubWrite::Order(self.state.order.max(hello.order) + 1));
+        self.judge_boot(hello.boot);
+        self.events.push(HubEvent::Confirmed { boot: BootId(hello.boot), restored });
+        self.start_sync(Hash::read(&hello.listed), now);
+    }
+
+    /// A process that was replaced and comes back is one of two that share an identity.
+    fn judge_boot(&mut self, boot: u64) {
+        if boot == self.state.boot {
+            return;
+        }
+        if self.state.old_boots.contains(&boot) {
+            let boots = [BootId(self.state.boot), BootId(boot)];
+            self.sessions.cloned = Some(boots);
+            self.events.push(HubEvent::Cloned { boots });
+        }
+        let mut old = self.state.old_boots.clone();
+        old.retain(|known| *known != boot && *known != self.state.boot);
+        old.extend(Some(self.state.boot).filter(|boot| *boot != 0));
+        let surplus = old.len().saturating_sub(OLD_BOOTS);
+        old.drain(..surplus);
+        self.write(HubWrite::Boots { boot, old });
+    }
+
+    /// An administrator chose which of two processes is the cluster.
+    pub fn choose_boot(&mut self, chosen: BootId, now: Millis) {
+        self.sessions.cloned = None;
+        let old = self.state.old_boots.iter().copied().chain([self.state.boot]).filter(|boot| *boot != chosen.0).collect();
+        self.write(HubWrite::Boots { boot: chosen.0, old });
+        self.sync.again(now);
+    }
+
+    fn on_message(&mut self, kind: Kind, body: &[u8], now: Millis) -> Result<(), FrameError> {
+        match kind {
+            Kind::Report => self.on_report(frame::body::<Report>(kind, body)?, now),
+            Kind::Want => self.on_want(frame::body::<Want>(kind, body)?),
+            Kind::Beat => self.on_beat(&frame::body::<Beat>(kind, body)?),
+            Kind::Reject => self.events.push(HubEvent::Rejected(frame::body::<Reject>(kind, body)?.message)),
+            other => self.events.push(HubEvent::Rejected(format!("a {other:?} is not for a hub"))),
+        }
+        Ok(())
+    }
+
+    fn on_beat(&mut self, beat: &Beat) {
+        if let Some(session) = &mut self.sessions.current {
+            session.owes_beat |= !beat.answer;
+            session.echo = (beat.echo != 0 && !beat.answer).then_some(beat.echo);
+        }
+    }
+
+    pub(super) fn end_session(&mut self) {
+        self.sessions.current = None;
+        self.sessions.pending.clear();
+        self.sessions.outbox.clear();
+        self.serving.clear();
+        self.owes_status_ack = false;
+    }
+
+    /// A Beat, when the agent waits for a sign and nothing else was said.
+    pub(super) fn poll_beat(&mut self) -> Option<Vec<u8>> {
+        let session = self.sessions.current.as_mut()?;
+        if !session.owes_beat {
+            return None;
+        }
+        let echo = session.echo.take();
+        Some(self.seal(Kind::Beat, &Beat { echo: echo.unwrap_or(0), answer: true }))
+    }
+
+    /// Seals under the current session, which must be there.
+    pub(super) fn seal(&mut self, kind: Kind, message: &impl prost::Message) -> Vec<u8> {
+        let session = self.sessions.current.as_mut().expect("frames are made within a session");
+        session.owes_beat = false;
+        session.sender.seal(kind, message)
+    }
+
+    /// The confirmed session.
+    pub fn session(&self) -> Option<SessionId> {
+        self.sessions.current.as_ref().map(|session| session.id)
+    }
+}
+
+/// The hint that there is no session, or no such cluster.
+pub fn no_session(unknown_sid: bool) -> Vec<u8> {
+    let header = Header { kind: Kind::NoSession, counter: 0, nonce: None };
+    frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&NoSession { unknown_sid }))
+}
