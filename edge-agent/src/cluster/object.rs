@@ -1,0 +1,214 @@
+//! Who an object is and what of its metadata the agent reads.
+//!
+//! Only the keys named here are kept when an answer is parsed: annotations can be a quarter of a megabyte each.
+//! An object is *marked* when it carries both our label and an origin annotation; either alone proves nothing.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// Label key that every applied object carries.
+pub const CREATED_BY: &str = "clusternet.io/created-by";
+/// Annotation key that says whether the agent made an object or found it.
+pub const ORIGIN: &str = "clusternet.io/origin";
+/// Value of [`CREATED_BY`], and the field manager of every write.
+pub const AGENT: &str = "clusternet-agent";
+
+/// Identity of an object on a member; its version is never part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// API group, empty for the core group.
+    pub group: String,
+    /// Kind, as in the object itself.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectId {
+    /// Builds an identity from its four parts.
+    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        let [group, kind, namespace, name] = [group, kind, namespace, name].map(str::to_owned);
+        Self { group, kind, namespace, name }
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match self.namespace.as_str() {
+            "" => write!(f, " {}", self.name),
+            namespace => write!(f, " {namespace}/{}", self.name),
+        }
+    }
+}
+
+/// How an object came under the agent's care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The agent made it, so the agent may delete it.
+    Created,
+    /// It was there before, so it is released and never deleted.
+    Adopted,
+}
+
+impl Origin {
+    /// The annotation's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Adopted => "adopted",
+        }
+    }
+
+    /// Reads the annotation's value; anything unknown is no origin.
+    pub fn parse(value: &str) -> Option<Self> {
+        [Self::Created, Self::Adopted].into_iter().find(|origin| origin.as_str() == value)
+    }
+}
+
+/// An answer of which only the metadata is read (`PartialObjectMetadata`, or any object).
+#[derive(Debug, Deserialize)]
+pub struct Partial {
+    /// The metadata.
+    pub metadata: Meta,
+}
+
+/// One page of a `PartialObjectMetadataList`.
+#[derive(Debug, Deserialize)]
+pub struct PartialList<T = Partial> {
+    /// Paging state.
+    #[serde(default)]
+    pub metadata: ListMeta,
+    /// The objects of this page.
+    #[serde(default = "Vec::new")]
+    pub items: Vec<T>,
+}
+
+/// Where the next page begins.
+#[derive(Debug, Default, Deserialize)]
+pub struct ListMeta {
+    /// Token of the next page, empty at the end.
+    #[serde(default, rename = "continue")]
+    pub next: String,
+}
+
+/// The metadata that decisions rest on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// Name.
+    pub name: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// UID, unique over the cluster's whole life.
+    pub uid: String,
+    /// Version of the stored object.
+    pub resource_version: String,
+    /// Generation of the spec, 0 for kinds without one.
+    pub generation: i64,
+    /// Set once a delete has been accepted.
+    pub deletion_timestamp: Option<String>,
+    /// The labels that are read.
+    pub labels: Labels,
+    /// The annotations that are read.
+    pub annotations: Annotations,
+    /// Owners, for walking chains.
+    pub owner_references: Vec<Owner>,
+}
+
+/// The labels that are read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Labels {
+    /// [`CREATED_BY`].
+    #[serde(rename = "clusternet.io/created-by")]
+    pub created_by: Option<String>,
+    /// The Service that an EndpointSlice belongs to.
+    #[serde(rename = "kubernetes.io/service-name")]
+    pub service_name: Option<String>,
+    /// Who keeps an Endpoints object.
+    #[serde(rename = "endpoints.kubernetes.io/managed-by")]
+    pub endpoints_managed_by: Option<String>,
+}
+
+/// The annotations that are read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// [`ORIGIN`].
+    #[serde(rename = "clusternet.io/origin")]
+    pub origin: Option<String>,
+}
+
+/// One owner reference.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// Group and version, as in an object.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name, in the same namespace or cluster-scoped.
+    pub name: String,
+    /// UID of the owner meant.
+    pub uid: String,
+}
+
+impl Meta {
+    /// The origin written on the object, whether or not the label is there too.
+    pub fn noted_origin(&self) -> Option<Origin> {
+        self.annotations.origin.as_deref().and_then(Origin::parse)
+    }
+
+    /// The origin of an object that carries the whole mark; `None` means it is not ours.
+    pub fn origin(&self) -> Option<Origin> {
+        let labelled = self.labels.created_by.as_deref() == Some(AGENT);
+        self.noted_origin().filter(|_| labelled)
+    }
+
+    /// The object's identity, given the kind that it was read as.
+    pub fn id(&self, group: &str, kind: &str) -> ObjectId {
+        ObjectId::new(group, kind, &self.namespace, &self.name)
+    }
+}
+
+/// Splits `group/version` into its parts; the core group is empty.
+pub fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(json: &str) -> Meta {
+        serde_json::from_str(json).expect("test metadata")
+    }
+
+    #[test]
+    fn a_mark_needs_both_label_and_annotation() {
+        let label = r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#;
+        let note = r#""annotations":{"clusternet.io/origin":"created","other":"x"}"#;
+        assert_eq!(meta(&format!("{{{label},{note}}}")).origin(), Some(Origin::Created));
+        assert_eq!(meta(&format!("{{{label}}}")).origin(), None);
+        assert_eq!(meta(&format!("{{{note}}}")).origin(), None);
+    }
+
+    #[test]
+    fn an_unknown_origin_is_none() {
+        assert_eq!(Origin::parse("stolen"), None);
+        assert_eq!(Origin::parse("adopted"), Some(Origin::Adopted));
+    }
+
+    #[test]
+    fn identities_read_like_kubernetes_names() {
+        assert_eq!(ObjectId::new("apps", "Deployment", "shop", "web").to_string(), "Deployment.apps shop/web");
+        assert_eq!(ObjectId::new("", "Namespace", "", "shop").to_string(), "Namespace shop");
+    }
+}
