@@ -1,5 +1,14 @@
 //! clusternet-agent. Read `app` first: it builds everything and starts it.
+//!
+//! Two threads: the runtime (link, member) and the engine (state machine and cache).
 
+pub mod app;
 pub mod cache;
 pub mod cluster;
+pub mod config;
+pub mod engine;
+pub mod failpoint;
 pub mod link;
+pub mod member;
+pub mod register;
+pub mod telemetry;

@@ -1,1 +1,150 @@
-//! Being laid.
+//! The MQTT connection: outbound only, clean session, QoS 0. Everything that matters is repeated above it.
+
+mod backoff;
+mod pace;
+
+use std::time::{Duration, Instant};
+
+use bus_schema::id::Sid;
+use bus_schema::limits::MAX_FRAME;
+use bus_schema::topic::{Direction, Topic};
+use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::backoff::Backoff;
+use self::pace::Pace;
+use crate::engine::{Engine, Input};
+
+/// Seconds between pings of an idle link.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Seconds that connecting, or writing one frame, may take on a link that crawls.
+const NETWORK_TIMEOUT_SECONDS: u64 = 60;
+
+/// Bytes that the kernel may hold for us: what waits there cannot be replaced by something newer.
+const SEND_BUFFER: u32 = 64 * 1024;
+
+/// Where the broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    /// Reads `mqtt://HOST:PORT`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(url: &str) -> Result<Address, String> {
+        let wrong = || format!("bus address {url:?} must be mqtt://HOST:PORT");
+        let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?.trim_end_matches('/');
+        let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then(|| Address { host: host.to_owned(), port }).ok_or_else(wrong)
+    }
+}
+
+/// Keeps the link up until `stop`, then says goodbye.
+pub async fn run(address: Address, sid: Sid, engine: Engine, mut frames: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
+    let mut backoff = Backoff::default();
+    while !stop.is_cancelled() {
+        let began = Instant::now();
+        let (client, mut events) = open(&address, sid);
+        let ended = tokio::select! {
+            ended = serve(&client, &mut events, sid, &engine, &mut frames) => ended,
+            () = stop.cancelled() => return goodbye(&client, &mut events).await,
+        };
+        engine.tell(Input::LinkDown).await;
+        while frames.try_recv().is_ok() {}
+        let pause = backoff.next(began.elapsed(), rand_unit());
+        tracing::info!(%ended, pause_ms = pause.as_millis() as u64, "link down");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+}
+
+fn open(address: &Address, sid: Sid) -> (AsyncClient, EventLoop) {
+    let mut options = MqttOptions::new(sid.as_str(), &address.host, address.port);
+    let packet = MAX_FRAME + 64;
+    options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_max_packet_size(packet, packet);
+    let (client, mut events) = AsyncClient::new(options, 2);
+    events.network_options.set_connection_timeout(NETWORK_TIMEOUT_SECONDS);
+    events.network_options.set_tcp_nodelay(true);
+    events.network_options.set_tcp_send_buffer_size(SEND_BUFFER);
+    (client, events)
+}
+
+/// One connection, from connect to its end; returns why it ended.
+async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &Engine, frames: &mut mpsc::Receiver<Vec<u8>>) -> String {
+    let up = Topic::Main(sid, Direction::Up).to_string();
+    let mut pace = Pace::default();
+    let mut subscribed = false;
+    loop {
+        tokio::select! {
+            event = events.poll() => match event {
+                Err(error) => return error.to_string(),
+                Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                    if let Err(error) = client.try_subscribe(Topic::filter(sid), QoS::AtMostOnce) {
+                        return error.to_string();
+                    }
+                }
+                Ok(Event::Incoming(Incoming::SubAck(_))) => {
+                    subscribed = true;
+                    tracing::info!("link up");
+                    engine.tell(Input::LinkUp).await;
+                    engine.tell(Input::Room(pace.frame())).await;
+                }
+                Ok(Event::Incoming(Incoming::Publish(publish))) => engine.tell(Input::Frame(publish.payload)).await,
+                Ok(Event::Outgoing(Outgoing::Publish(_))) => {
+                    pace.drained(Instant::now());
+                    engine.tell(Input::Room(pace.frame())).await;
+                }
+                Ok(_) => {}
+            },
+            frame = frames.recv(), if subscribed => {
+                let Some(frame) = frame else { return "the engine has ended".into() };
+                pace.sending(frame.len(), Instant::now());
+                if let Err(error) = client.try_publish(&up, QoS::AtMostOnce, false, frame) {
+                    return error.to_string();
+                }
+            }
+        }
+    }
+}
+
+/// DISCONNECT, so that the hub knows at once.
+async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+    let leave = async {
+        client.disconnect().await.ok()?;
+        while !matches!(events.poll().await.ok()?, Event::Outgoing(Outgoing::Disconnect)) {}
+        Some(())
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), leave).await;
+}
+
+/// A random number from 0 to 1.
+fn rand_unit() -> f64 {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 4];
+    ring::rand::SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bus_address_is_read_or_explained() {
+        assert_eq!(Address::parse("mqtt://10.0.0.1:1883"), Ok(Address { host: "10.0.0.1".into(), port: 1883 }));
+        assert_eq!(Address::parse("mqtt://[::1]:1883/"), Ok(Address { host: "::1".into(), port: 1883 }));
+        for wrong in ["", "mqtt://", "10.0.0.1:1883", "mqtt://host", "mqtt://host:x", "https://host:1"] {
+            assert_eq!(Address::parse(wrong), Err(format!("bus address {wrong:?} must be mqtt://HOST:PORT")));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Settings: defaults, then the TOML file, then `AGENT_*` variables, then flags. Everything that is wrong is said at once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Parser;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// clusternet-agent: applies on this cluster what the hub wants, also while the hub is away.
+#[derive(Debug, Parser, Serialize)]
+#[command(name = "clusternet-agent", version)]
+pub struct Flags {
+    /// TOML file with any of these settings, named as the flags with `_` for `-`.
+    #[arg(long)]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// The hub's API, https://HOST:PORT; needed until the cluster is registered.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hub: Option<String>,
+    /// PEM file with the CA of the hub (ca.crt in the hub's data folder).
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+    /// File with the join token (join.token in the hub's data folder).
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+    /// Name of this cluster on the hub, at most 30 characters.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Labels of this cluster on the hub, KEY=VALUE; may stand several times.
+    #[arg(long = "label", value_parser = label)]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    labels: Vec<(String, String)>,
+    /// Kubeconfig of the member; without it the pod's service account is used.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubeconfig: Option<PathBuf>,
+    /// Folder for the cache and the registration.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// The bus, mqtt://HOST:PORT, instead of the address that the hub gave.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bus: Option<String>,
+    /// Bytes of the largest object that is taken.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_object_bytes: Option<u32>,
+    /// Log lines as `text` or `json`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<String>,
+    /// What is logged, as `info` or `clusternet_agent=debug`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn as_map<S: serde::Serializer>(labels: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().map(|(key, value)| (key, value)))
+}
+
+/// The settings that hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub hub: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
+    pub name: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub kubeconfig: Option<PathBuf>,
+    pub data_dir: PathBuf,
+    pub bus: Option<String>,
+    pub max_object_bytes: u32,
+    pub log_format: LogFormat,
+    pub log: String,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            hub: None,
+            ca_file: None,
+            token_file: None,
+            name: None,
+            labels: BTreeMap::new(),
+            kubeconfig: None,
+            data_dir: "/var/lib/clusternet-agent".into(),
+            bus: None,
+            max_object_bytes: bus_schema::limits::MAX_OBJECT,
+            log_format: LogFormat::Text,
+            log: "info".into(),
+        }
+    }
+}
+
+impl Config {
+    /// Merges all sources.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, one a line.
+    pub fn read(flags: &Flags) -> anyhow::Result<Config> {
+        let mut sources = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(file) = &flags.config {
+            anyhow::ensure!(file.is_file(), "config file {}: not there; give the path of a TOML file with --config", file.display());
+            sources = sources.merge(Toml::file_exact(file));
+        }
+        let failpoint = |key: &figment::value::UncasedStr| key != "failpoint";
+        let config: Config = sources.merge(Env::prefixed("AGENT_").filter(failpoint)).merge(Serialized::defaults(flags)).extract()?;
+        let wrong = config.wrong();
+        anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        Ok(config)
+    }
+
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(hub) = self.hub.as_ref().filter(|hub| !hub.starts_with("https://")) {
+            wrong.push(format!("hub: {hub:?} must be https://HOST:PORT"));
+        }
+        if let Some(name) = self.name.as_ref().filter(|name| !is_cluster_name(name)) {
+            wrong.push(format!("name: {name:?} must be 1 to 30 characters of a-z, 0-9, - and ., beginning and ending with a letter or digit"));
+        }
+        if let Some(why) = self.bus.as_ref().and_then(|bus| crate::link::Address::parse(bus).err()) {
+            wrong.push(format!("bus: {why}"));
+        }
+        if !(1024..=64 << 20).contains(&self.max_object_bytes) {
+            wrong.push(format!("max_object_bytes: {} must be from 1024 to 67108864", self.max_object_bytes));
+        }
+        wrong
+    }
+}
+
+/// Clusternet's rule for `clusterName`.
+fn is_cluster_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let inner = name.chars().all(|c| plain(c) || c == '-' || c == '.');
+    (1..=30).contains(&name.len()) && inner && name.starts_with(plain) && name.ends_with(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> anyhow::Result<Config> {
+        Config::read(&Flags::parse_from([&["clusternet-agent"], arguments].concat()))
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "name = \"from-file\"\nlog = \"debug\"\n[labels]\npurpose = \"shop\"").unwrap();
+        let config = read(&["--config", file.path().to_str().unwrap(), "--name", "from-flag", "--label", "a=b"]).unwrap();
+        assert_eq!((config.name.as_deref(), config.log.as_str()), (Some("from-flag"), "debug"));
+        assert_eq!(config.labels, BTreeMap::from([("a".into(), "b".into()), ("purpose".into(), "shop".into())]));
+        assert_eq!(config.max_object_bytes, bus_schema::limits::MAX_OBJECT);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let error = read(&["--hub", "http://x", "--name", "Not_Valid", "--bus", "tcp://x"]).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 3, "{error}");
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nmae = \"x\"").unwrap();
+        let error = read(&["--config", file.path().to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.contains("nmae"), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! The thread that owns the agent's state machine and its cache: facts in, one commit, then frames and actions out.
+//!
+//! Frames are made only when the link has room (`Input::Room`), so what leaves is always the newest. A cache that cannot be written ends
+//! the process: the memory would be ahead of the disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus_schema::hash::Hash;
+use bus_schema::id::{Millis, Nonce, ObjectId};
+use bus_schema::link::Cache as _;
+use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
+use ring::rand::SecureRandom;
+
+use crate::cache::{Cache, CacheError};
+use crate::failpoint::{Point, hit};
+
+/// Inputs that wait: the link stops reading its socket beyond that.
+const INPUTS: usize = 64;
+
+/// Longest sleep of the thread.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    LinkUp,
+    LinkDown,
+    Frame(bytes::Bytes),
+    /// The link can take one frame of at most so many bytes.
+    Room(usize),
+    Applied(ObjectId, Hash, ApplyOutcome),
+    Removed(ObjectId, RemoveOutcome),
+    /// All objects of ours that the member has, and those that are to be taken as unchanged because they could not be listed.
+    Surveyed { found: Vec<Found>, unread: Vec<(String, String)> },
+    Facts(Vec<u8>),
+    Stop,
+}
+
+/// Something to do on the member, with all that it takes.
+#[derive(Debug)]
+pub enum Task {
+    Apply { object: ObjectId, version: String, hash: Hash, bytes: Vec<u8> },
+    Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
+}
+
+/// Where decisions go.
+pub struct Outputs {
+    pub frames: tokio::sync::mpsc::Sender<Vec<u8>>,
+    pub tasks: tokio::sync::mpsc::UnboundedSender<Task>,
+    pub events: tokio::sync::mpsc::UnboundedSender<AgentEvent>,
+}
+
+/// How the rest of the program speaks to the thread.
+#[derive(Clone)]
+pub struct Engine {
+    inputs: flume::Sender<Input>,
+}
+
+impl Engine {
+    /// Starts the thread. Its handle yields how it ended.
+    pub fn start(config: AgentConfig, cache: Cache, state: AgentState, outputs: Outputs) -> (Engine, std::thread::JoinHandle<Result<(), CacheError>>) {
+        let (inputs, received) = flume::bounded(INPUTS);
+        let work = move || {
+            let started = Instant::now();
+            let agent = Agent::new(config, state, 0);
+            Worker { agent, cache, outputs, started, room: None, random: ring::rand::SystemRandom::new() }.run(&received)
+        };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(work).expect("the system starts a thread");
+        (Engine { inputs }, thread)
+    }
+
+    /// Tells the thread; waits while it is behind. Nothing is told any more once it has ended.
+    pub async fn tell(&self, input: Input) {
+        let _ = self.inputs.send_async(input).await;
+    }
+}
+
+struct Worker {
+    agent: Agent,
+    cache: Cache,
+    outputs: Outputs,
+    started: Instant,
+    room: Option<usize>,
+    random: ring::rand::SystemRandom,
+}
+
+impl Worker {
+    fn run(mut self, inputs: &flume::Receiver<Input>) -> Result<(), CacheError> {
+        loop {
+            self.pump()?;
+            match inputs.recv_timeout(self.wait()) {
+                Ok(Input::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(input) => self.take(input),
+                Err(flume::RecvTimeoutError::Timeout) => {
+                    let (nonce, now) = (self.nonce(), self.now());
+                    self.agent.timeout(nonce, now);
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.started.elapsed().as_millis() as Millis
+    }
+
+    fn nonce(&self) -> Nonce {
+        let mut nonce = [0; 32];
+        self.random.fill(&mut nonce).expect("the system has randomness");
+        nonce
+    }
+
+    fn wait(&self) -> Duration {
+        let due = self.agent.poll_timeout().map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
+        due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+    }
+
+    fn take(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::LinkUp => {
+                let nonce = self.nonce();
+                self.agent.connected(nonce, now);
+            }
+            Input::LinkDown => {
+                self.room = None;
+                self.agent.disconnected();
+            }
+            Input::Frame(frame) => {
+                let nonce = self.nonce();
+                if let Err(error) = self.agent.frame(&frame, nonce, &self.cache, now) {
+                    tracing::debug!(%error, "a frame was not taken");
+                }
+            }
+            Input::Room(bytes) => self.room = Some(bytes),
+            Input::Applied(object, hash, outcome) => self.agent.applied(&object, hash, outcome, now),
+            Input::Removed(object, outcome) => self.agent.removed(&object, outcome, now),
+            Input::Surveyed { found, unread } => {
+                let found = self.with_unread(found, &unread);
+                self.agent.surveyed(found, now);
+            }
+            Input::Facts(facts) => self.agent.set_facts(facts, now),
+            Input::Stop => {}
+        }
+    }
+
+    /// What could not be listed is taken as it was.
+    fn with_unread(&self, mut found: Vec<Found>, unread: &[(String, String)]) -> Vec<Found> {
+        let unseen = |object: &ObjectId| unread.iter().any(|(group, kind)| *group == object.group && *kind == object.kind);
+        for (object, item) in self.agent.state().items.iter().filter(|(object, _)| unseen(object)) {
+            found.extend(item.live.clone().map(|live| Found { object: object.clone(), version: item.version.clone(), live }));
+        }
+        found
+    }
+
+    /// Commits what was decided, then lets everything out that follows from it.
+    fn pump(&mut self) -> Result<(), CacheError> {
+        loop {
+            let writes = self.agent.take_writes();
+            if !writes.is_empty() {
+                hit(Point::BeforeCommit);
+                self.cache.commit(&writes)?;
+                hit(Point::AfterCommit);
+            }
+            let said = self.say();
+            let acted = self.act();
+            while let Some(event) = self.agent.poll_event() {
+                let _ = self.outputs.events.send(event);
+            }
+            if !said && !acted {
+                return Ok(());
+            }
+        }
+    }
+
+    fn say(&mut self) -> bool {
+        let now = self.now();
+        let Some(room) = self.room else { return false };
+        let Some(frame) = self.agent.poll_transmit(room, now) else { return false };
+        hit(Point::BeforeSend);
+        self.room = None;
+        let sent = self.outputs.frames.try_send(frame).is_ok();
+        hit(Point::AfterSend);
+        sent
+    }
+
+    fn act(&mut self) -> bool {
+        let now = self.now();
+        let Some(action) = self.agent.poll_action(now) else { return false };
+        match action {
+            Action::Apply { object, version, hash } => match self.cache.content(&hash) {
+                Some(bytes) => drop(self.outputs.tasks.send(Task::Apply { object, version, hash, bytes })),
+                None => {
+                    let message = "its content cannot be read from the cache".to_owned();
+                    self.agent.applied(&object, hash, ApplyOutcome::Unavailable { code: 0, message }, now);
+                }
+            },
+            Action::Remove { object, version, live } => {
+                let ours = Arc::new(self.agent.state().items.keys().cloned().collect());
+                let _ = self.outputs.tasks.send(Task::Remove { object, version, live, ours });
+            }
+        }
+        true
+    }
+}
