@@ -11,6 +11,8 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::object::null_as_empty;
+
 /// Longest that one request may take, answer included.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes: ten times what etcd stores of one object.
@@ -80,6 +82,7 @@ pub struct Status {
 #[serde(default)]
 pub struct Details {
     /// One entry a field or circumstance.
+    #[serde(deserialize_with = "null_as_empty")]
     pub causes: Vec<Cause>,
 }
 

@@ -83,11 +83,19 @@ impl<'a> Check<'a> {
         match self.pages(kind, namespace).await {
             Ok(()) if self.foreign.len() < SHOWN => None,
             Ok(()) => Some(Contents::Foreign(std::mem::take(&mut self.foreign))),
+            Err(failure) if failure.code() == Some(404) && self.has_vanished(kind).await => None,
             Err(failure) if self.foreign.is_empty() => {
                 Some(Contents::Unlistable(format!("{} can't be listed: {failure}", kind.plural)))
             }
             Err(_) => Some(Contents::Foreign(std::mem::take(&mut self.foreign))),
         }
+    }
+
+    /// Whether the kind is not served any more, as when its definition went while we looked.
+    async fn has_vanished(&self, kind: &Resource) -> bool {
+        self.discovery.forget(&kind.group).await;
+        let asked = self.discovery.resource(&kind.group, &kind.version, &kind.kind).await;
+        matches!(asked, Err(Missing::NotServed { .. }))
     }
 
     async fn pages(&mut self, kind: &Resource, namespace: &str) -> Result<(), Failure> {

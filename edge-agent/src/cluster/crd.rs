@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::api::{Accept, Api, Failure, escape};
 use super::discovery::Resource;
+use super::object::null_as_empty;
 
 /// First pause between two looks; it doubles to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -83,7 +84,7 @@ struct Version {
 
 #[derive(Default, Deserialize)]
 struct Status {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     conditions: Vec<Condition>,
 }
 

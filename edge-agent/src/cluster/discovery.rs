@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::api::{Accept, Api, Failure, escape};
+use super::object::null_as_empty;
 
 /// Shortest time between two questions about the same group version.
 pub const REFRESH: Duration = Duration::from_secs(2);
@@ -183,7 +184,7 @@ fn root(group: &str, version: &str) -> String {
 
 #[derive(Deserialize)]
 struct GroupList {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     groups: Vec<Group>,
 }
 
@@ -212,7 +213,7 @@ impl Group {
 
 #[derive(Deserialize)]
 struct ResourceList {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     resources: Vec<Entry>,
 }
 
@@ -222,7 +223,7 @@ struct Entry {
     kind: String,
     #[serde(default)]
     namespaced: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     verbs: Vec<String>,
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::api::{Accept, Api, Failure};
 use super::connect::Version;
 use super::list::Pager;
-use super::object::{AGENT, Partial};
+use super::object::{AGENT, Partial, null_as_empty};
 use super::quantity::Quantity;
 
 /// Namespace of the agent's Lease.
@@ -134,6 +134,7 @@ struct Node {
 struct NodeStatus {
     capacity: BTreeMap<String, String>,
     allocatable: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_empty")]
     conditions: Vec<Condition>,
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Label key that every applied object carries.
 pub const CREATED_BY: &str = "clusternet.io/created-by";
@@ -81,12 +81,13 @@ pub struct Partial {
 
 /// One page of a `PartialObjectMetadataList`.
 #[derive(Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 pub struct PartialList<T = Partial> {
     /// Paging state.
     #[serde(default)]
     pub metadata: ListMeta,
     /// The objects of this page.
-    #[serde(default = "Vec::new")]
+    #[serde(default = "Vec::new", deserialize_with = "null_as_empty")]
     pub items: Vec<T>,
 }
 
@@ -119,6 +120,7 @@ pub struct Meta {
     /// The annotations that are read.
     pub annotations: Annotations,
     /// Owners, for walking chains.
+    #[serde(deserialize_with = "null_as_empty")]
     pub owner_references: Vec<Owner>,
 }
 
@@ -178,6 +180,14 @@ impl Meta {
     }
 }
 
+/// Reads `null` as the empty value: the server writes an empty list so.
+///
+/// # Errors
+/// What the value's own type finds wrong.
+pub fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// Splits `group/version` into its parts; the core group is empty.
 pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
@@ -204,6 +214,12 @@ mod tests {
     fn an_unknown_origin_is_none() {
         assert_eq!(Origin::parse("stolen"), None);
         assert_eq!(Origin::parse("adopted"), Some(Origin::Adopted));
+    }
+
+    #[test]
+    fn a_null_list_is_an_empty_one() {
+        let list: PartialList = serde_json::from_str(r#"{"items":null}"#).expect("a list");
+        assert!(list.items.is_empty());
     }
 
     #[test]
