@@ -36,7 +36,9 @@ impl Accept {
         match self {
             Self::Whole => "application/json",
             Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-            Self::MetadataList => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Self::MetadataList => {
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+            }
         }
     }
 }
@@ -73,7 +75,7 @@ pub struct Status {
     pub reason: String,
     /// Sentence for people.
     pub message: String,
-    /// Details, of which only causes are read.
+    /// What it is about.
     pub details: Details,
 }
 
@@ -81,6 +83,8 @@ pub struct Status {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Details {
+    /// Name of the object it is about, empty when it is about a path.
+    pub name: String,
     /// One entry a field or circumstance.
     #[serde(deserialize_with = "null_as_empty")]
     pub causes: Vec<Cause>,
@@ -119,9 +123,25 @@ impl Api {
         Ok(self.call(Method::GET, path, accept, None).await?.1)
     }
 
-    /// Reads one document, `None` if it does not exist.
-    pub async fn find<T: DeserializeOwned>(&self, path: &str, accept: Accept) -> Result<Option<T>, Failure> {
+    /// Reads one object, `None` if it does not exist; a path that is not served at all is a failure with code 404.
+    pub async fn find<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        accept: Accept,
+    ) -> Result<Option<T>, Failure> {
         match self.get(path, accept).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Failure::Status(status)) if status.names_an_absent_object() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Reads one document that belongs to no object, such as discovery; `None` if the path is not served.
+    pub async fn find_document<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, Failure> {
+        match self.get(path, Accept::Whole).await {
             Ok(found) => Ok(Some(found)),
             Err(failure) if failure.code() == Some(404) => Ok(None),
             Err(failure) => Err(failure),
@@ -135,12 +155,15 @@ impl Api {
         path: &str,
         content: (&'static str, Vec<u8>),
     ) -> Result<(StatusCode, T), Failure> {
-        self.call(method, path, Accept::Metadata, Some(content)).await
+        self.call(method, path, Accept::Metadata, Some(content))
+            .await
     }
 
     /// Whether a health path answers 200.
     pub async fn healthy(&self, path: &str) -> bool {
-        let Ok(request) = request(Method::GET, path, Accept::Whole, None) else { return false };
+        let Ok(request) = request(Method::GET, path, Accept::Whole, None) else {
+            return false;
+        };
         matches!(self.exchange(request).await, Ok((StatusCode::OK, _)))
     }
 
@@ -151,30 +174,45 @@ impl Api {
         accept: Accept,
         content: Option<(&'static str, Vec<u8>)>,
     ) -> Result<(StatusCode, T), Failure> {
-        let (code, body) = self.exchange(request(method, path, accept, content)?).await?;
+        let (code, body) = self
+            .exchange(request(method, path, accept, content)?)
+            .await?;
         if !code.is_success() {
             return Err(refusal(code, &body));
         }
-        let parsed = serde_json::from_slice(&body)
-            .map_err(|error| Failure::Unavailable(format!("answer to {path} can't be read: {error}")))?;
+        let parsed = serde_json::from_slice(&body).map_err(|error| {
+            Failure::Unavailable(format!("answer to {path} can't be read: {error}"))
+        })?;
         Ok((code, parsed))
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Failure> {
         let path = request.uri().path().to_owned();
         tokio::time::timeout(REQUEST_TIMEOUT, async {
-            let response = self.client.send(request).await.map_err(|error| transport(&error))?;
+            let response = self
+                .client
+                .send(request)
+                .await
+                .map_err(|error| transport(&error))?;
             read(response).await
         })
         .await
-        .map_err(|_| Failure::Unavailable(format!("no answer to {path} in {} s", REQUEST_TIMEOUT.as_secs())))?
+        .map_err(|_| {
+            Failure::Unavailable(format!(
+                "no answer to {path} in {} s",
+                REQUEST_TIMEOUT.as_secs()
+            ))
+        })?
     }
 }
 
 async fn read(response: Response<Body>) -> Result<(StatusCode, Bytes), Failure> {
     let code = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
+    let body = Limited::new(response.into_body(), MAX_ANSWER)
+        .collect()
+        .await;
+    let body = body
+        .map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
     Ok((code, body.to_bytes()))
 }
 
@@ -184,12 +222,21 @@ fn request(
     accept: Accept,
     content: Option<(&'static str, Vec<u8>)>,
 ) -> Result<Request<Body>, Failure> {
-    let builder = Request::builder().method(method).uri(path).header(header::ACCEPT, accept.header());
+    let builder = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::ACCEPT, accept.header());
     let built = match content {
-        Some((kind, body)) => builder.header(header::CONTENT_TYPE, kind).body(Body::from(body)),
+        Some((kind, body)) => builder
+            .header(header::CONTENT_TYPE, kind)
+            .body(Body::from(body)),
         None => builder.body(Body::empty()),
     };
-    built.map_err(|error| Failure::Status(Box::new(Status::invalid(format!("{path} is no request path: {error}")))))
+    built.map_err(|error| {
+        Failure::Status(Box::new(Status::invalid(format!(
+            "{path} is no request path: {error}"
+        ))))
+    })
 }
 
 fn transport(error: &kube::Error) -> Failure {
@@ -214,7 +261,9 @@ fn refusal(code: StatusCode, body: &[u8]) -> Failure {
     let mut status: Status = serde_json::from_slice(body).unwrap_or_default();
     status.code = code.as_u16();
     if status.message.is_empty() {
-        status.message = String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned();
+        status.message = String::from_utf8_lossy(&body[..body.len().min(200)])
+            .trim()
+            .to_owned();
     }
     match status.says_nothing_about_the_object() {
         true => Failure::Unavailable(status.to_string()),
@@ -225,7 +274,12 @@ fn refusal(code: StatusCode, body: &[u8]) -> Failure {
 impl Status {
     /// A refusal made here, before anything was sent.
     pub fn invalid(message: String) -> Self {
-        Self { code: 400, reason: "BadRequest".into(), message, details: Details::default() }
+        Self {
+            code: 400,
+            reason: "BadRequest".into(),
+            message,
+            details: Details::default(),
+        }
     }
 
     /// A failing webhook answers 500 for the objects it looks at only, so it must not count as an outage.
@@ -234,9 +288,19 @@ impl Status {
         matches!(self.code, 401 | 429 | 500..) && !by_webhook
     }
 
+    /// A 404 about an object proves that it is absent; one about a path proves nothing, since another version may be
+    /// served.
+    fn names_an_absent_object(&self) -> bool {
+        self.code == 404 && !self.details.name.is_empty()
+    }
+
     /// Whether the same request would be refused again until the object, or the member's policy, changes.
     pub fn is_permanent(&self) -> bool {
-        let passing = self.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+        let passing = self
+            .details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
             || (self.code == 403 && self.message.contains("exceeded quota"));
         matches!(self.code, 400 | 403 | 405 | 413 | 415 | 422) && !passing
     }
@@ -247,7 +311,9 @@ pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' => out.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' => {
+                out.push(byte.into())
+            }
             b'.' if text != "." && text != ".." => out.push('.'),
             _ => out.push_str(&format!("%{byte:02X}")),
         }
@@ -273,13 +339,19 @@ mod tests {
     #[test]
     fn overload_and_lost_credentials_say_nothing_about_the_object() {
         for code in [401, 429, 500, 503, 504] {
-            assert!(matches!(failure(code, r#"{"message":"x"}"#), Failure::Unavailable(_)), "{code}");
+            assert!(
+                matches!(failure(code, r#"{"message":"x"}"#), Failure::Unavailable(_)),
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn a_failing_webhook_is_about_the_object_and_passes() {
-        let status = status(500, r#"{"message":"failed calling webhook \"a.b\": refused"}"#);
+        let status = status(
+            500,
+            r#"{"message":"failed calling webhook \"a.b\": refused"}"#,
+        );
         assert!(!status.is_permanent());
     }
 
@@ -293,8 +365,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_404_that_names_an_object_proves_absence() {
+        assert!(
+            status(404, r#"{"details":{"name":"c","kind":"configmaps"}}"#).names_an_absent_object()
+        );
+        assert!(
+            !status(
+                404,
+                r#"{"details":{},"message":"could not find the requested resource"}"#
+            )
+            .names_an_absent_object()
+        );
+        assert!(!status(404, "404 page not found").names_an_absent_object());
+    }
+
+    #[test]
     fn an_answer_that_is_no_status_still_shows_its_text() {
-        assert_eq!(status(404, "404 page not found\n").message, "404 page not found");
+        assert_eq!(
+            status(404, "404 page not found\n").message,
+            "404 page not found"
+        );
     }
 
     #[test]

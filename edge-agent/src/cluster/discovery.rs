@@ -62,7 +62,9 @@ impl Resource {
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
     /// The server answered and the kind is not there.
-    #[error("kind {kind} of {api_version} is not served by this cluster; it is tried again, install its CRD or API server")]
+    #[error(
+        "kind {kind} of {api_version} is not served by this cluster; it is tried again, install its CRD or API server"
+    )]
     NotServed {
         /// The kind asked for.
         kind: String,
@@ -88,14 +90,22 @@ struct Served {
 impl Discovery {
     /// An empty cache; nothing is asked yet.
     pub fn new(api: Api) -> Self {
-        Self { api, known: Mutex::default() }
+        Self {
+            api,
+            known: Mutex::default(),
+        }
     }
 
     /// Finds a kind at exactly this version.
     ///
     /// # Errors
     /// [`Missing::NotServed`] names the kind; it passes when its CRD arrives.
-    pub async fn resource(&self, group: &str, version: &str, kind: &str) -> Result<Resource, Missing> {
+    pub async fn resource(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Resource, Missing> {
         let mut known = self.known.lock().await;
         let key = (group.to_owned(), version.to_owned());
         let cached = known.get(&key);
@@ -104,19 +114,35 @@ impl Discovery {
         }
         if !cached.is_some_and(|served| served.at.elapsed() < REFRESH) {
             let resources = self.fetch(group, version).await?;
-            known.insert(key.clone(), Served { at: Instant::now(), resources });
+            known.insert(
+                key.clone(),
+                Served {
+                    at: Instant::now(),
+                    resources,
+                },
+            );
         }
-        known.get(&key).and_then(|served| served.find(kind)).ok_or_else(|| Missing::NotServed {
-            kind: kind.to_owned(),
-            api_version: format!("{group}/{version}").trim_start_matches('/').to_owned(),
-        })
+        known
+            .get(&key)
+            .and_then(|served| served.find(kind))
+            .ok_or_else(|| Missing::NotServed {
+                kind: kind.to_owned(),
+                api_version: format!("{group}/{version}")
+                    .trim_start_matches('/')
+                    .to_owned(),
+            })
     }
 
     /// Finds a kind at this version or, when the cluster no longer serves that, at any other of its group.
     ///
     /// # Errors
     /// As [`Discovery::resource`].
-    pub async fn any_version(&self, group: &str, version: &str, kind: &str) -> Result<Resource, Missing> {
+    pub async fn any_version(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+    ) -> Result<Resource, Missing> {
         let missing = match self.resource(group, version, kind).await {
             Err(missing @ Missing::NotServed { .. }) => missing,
             other => return other,
@@ -130,7 +156,7 @@ impl Discovery {
         Err(missing)
     }
 
-    /// Forgets one group, after its CRDs came or went.
+    /// Forgets one group, after its definitions came or went or one of its paths turned out not to be served.
     pub async fn forget(&self, group: &str) {
         self.known.lock().await.retain(|(held, _), _| held != group);
     }
@@ -146,7 +172,11 @@ impl Discovery {
         for group in groups.groups {
             for version in group.preferred_first() {
                 let resources = self.fetch(&group.name, &version).await?;
-                found.extend(resources.into_iter().filter(|r| seen.insert((r.group.clone(), r.kind.clone()))));
+                found.extend(
+                    resources
+                        .into_iter()
+                        .filter(|r| seen.insert((r.group.clone(), r.kind.clone()))),
+                );
             }
         }
         found.retain(|resource| resource.listable);
@@ -158,20 +188,28 @@ impl Discovery {
             return Ok(vec!["v1".into()]);
         }
         let path = format!("/apis/{}", escape(group));
-        let found: Option<Group> = self.api.find(&path, Accept::Whole).await?;
-        Ok(found.map(|group| group.preferred_first()).unwrap_or_default())
+        let found: Option<Group> = self.api.find_document(&path).await?;
+        Ok(found
+            .map(|group| group.preferred_first())
+            .unwrap_or_default())
     }
 
     async fn fetch(&self, group: &str, version: &str) -> Result<Vec<Resource>, Failure> {
-        let list: Option<ResourceList> = self.api.find(&root(group, version), Accept::Whole).await?;
+        let list: Option<ResourceList> = self.api.find_document(&root(group, version)).await?;
         let entries = list.map(|list| list.resources).unwrap_or_default();
-        Ok(entries.into_iter().filter_map(|entry| entry.resource(group, version)).collect())
+        Ok(entries
+            .into_iter()
+            .filter_map(|entry| entry.resource(group, version))
+            .collect())
     }
 }
 
 impl Served {
     fn find(&self, kind: &str) -> Option<Resource> {
-        self.resources.iter().find(|resource| resource.kind == kind).cloned()
+        self.resources
+            .iter()
+            .find(|resource| resource.kind == kind)
+            .cloned()
     }
 }
 
@@ -206,7 +244,9 @@ impl Group {
         let preferred = self.preferred_version.iter();
         let mut versions: Vec<_> = preferred.map(|group| group.version.clone()).collect();
         let rest = self.versions.iter().map(|group| group.version.clone());
-        versions.extend(rest.filter(|version| Some(version) != self.preferred_version.as_ref().map(|p| &p.version)));
+        versions.extend(rest.filter(|version| {
+            Some(version) != self.preferred_version.as_ref().map(|p| &p.version)
+        }));
         versions
     }
 }
@@ -248,19 +288,29 @@ mod tests {
     use super::*;
 
     fn entry(json: &str) -> Option<Resource> {
-        serde_json::from_str::<Entry>(json).expect("test entry").resource("apps", "v1")
+        serde_json::from_str::<Entry>(json)
+            .expect("test entry")
+            .resource("apps", "v1")
     }
 
     #[test]
     fn subresources_are_no_resources() {
-        assert_eq!(entry(r#"{"name":"deployments/scale","kind":"Scale"}"#), None);
+        assert_eq!(
+            entry(r#"{"name":"deployments/scale","kind":"Scale"}"#),
+            None
+        );
     }
 
     #[test]
     fn paths_follow_scope() {
-        let web = entry(r#"{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["list"]}"#);
+        let web = entry(
+            r#"{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["list"]}"#,
+        );
         let web = web.expect("a resource");
-        assert_eq!(web.object("shop", "web"), "/apis/apps/v1/namespaces/shop/deployments/web");
+        assert_eq!(
+            web.object("shop", "web"),
+            "/apis/apps/v1/namespaces/shop/deployments/web"
+        );
         assert_eq!(web.collection(""), "/apis/apps/v1/deployments");
         assert!(web.listable && !web.deletable);
     }

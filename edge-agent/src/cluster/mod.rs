@@ -16,7 +16,7 @@ mod list;
 mod managed_fields;
 pub mod object;
 pub mod order;
-pub mod quantity;
 pub mod outcome;
 mod owner;
+pub mod quantity;
 pub mod survey;
