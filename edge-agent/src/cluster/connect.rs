@@ -8,7 +8,8 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
-use super::api::{Accept, Api, Failure, chain};
+use super::api::{Accept, Api, Failure};
+use super::failure::chain;
 
 /// Longest wait for a TCP connection to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

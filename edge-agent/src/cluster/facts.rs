@@ -192,7 +192,7 @@ fn add(sums: &mut BTreeMap<&'static str, Quantity>, node: &BTreeMap<String, Stri
     for name in SUMMED {
         if let Some(amount) = node.get(name).and_then(|text| Quantity::parse(text)) {
             let sum = sums.entry(name).or_default();
-            *sum = sum.add(amount);
+            *sum = *sum + amount;
         }
     }
 }

@@ -122,17 +122,14 @@ mod tests {
         sorted.sort_by(for_apply);
         let mut expected = ids();
         expected.reverse();
-        assert_eq!(
-            sorted,
-            expected.iter().map(|id| id.to_owned()).collect::<Vec<_>>()
-        );
+        assert_eq!(sorted, expected);
     }
 
     #[test]
     fn pruning_is_the_reverse() {
         let mut sorted = ids();
         sorted.sort_by(for_prune);
-        assert_eq!(sorted, ids().into_iter().collect::<Vec<_>>());
+        assert_eq!(sorted, ids());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure; thousandths in 128 bits, which holds any cluster's sum exactly. Finer parts are rounded up, as Kubernetes does.
 
 use std::fmt;
+use std::ops::Add;
 
 /// A non-negative amount in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,9 +31,13 @@ impl Quantity {
             binary: suffix.ends_with('i'),
         })
     }
+}
 
-    /// The sum; the form of the first non-zero amount is kept.
-    pub fn add(self, other: Self) -> Self {
+impl Add for Quantity {
+    type Output = Self;
+
+    /// The form of the first non-zero amount is kept.
+    fn add(self, other: Self) -> Self {
         let binary = if self.milli == 0 {
             other.binary
         } else {
