@@ -19,7 +19,8 @@ const MAX_CHAIN: usize = 8;
 /// Owners remembered within one check.
 const MAX_OWNERS: usize = 1_000;
 
-/// Tells which identities are in the caller's inventory.
+/// Tells which identities are ours and may go with their container; an object that is still desired, by another
+/// Subscription say, must answer `false`, so that it keeps its namespace.
 pub type Known<'a> = &'a (dyn Fn(&ObjectId) -> bool + Sync);
 
 /// What a container holds.
