@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::api::{Accept, Api, Failure, escape};
-use super::discovery::Resource;
+use super::discovery::{Discovery, Resource};
+use super::object::null_as_empty;
 
 /// First pause between two looks; it doubles to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,14 +25,22 @@ pub enum Established {
     Unavailable(String),
 }
 
-/// Waits until the definition `name` (`plural.group`) is established, at most `patience`.
-pub async fn wait_established(api: &Api, name: &str, patience: Duration) -> Established {
+/// Waits until the definition `name` (`plural.group`) is established, at most `patience`, and has discovery look again.
+pub async fn wait_established(
+    api: &Api,
+    discovery: &Discovery,
+    name: &str,
+    patience: Duration,
+) -> Established {
     let end = tokio::time::Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
         let why = match find(api, name).await {
             Ok(None) => return Established::Gone,
-            Ok(Some(definition)) if definition.is_established() => return Established::Yes,
+            Ok(Some(definition)) if definition.is_established() => {
+                discovery.forget(&definition.spec.group).await;
+                return Established::Yes;
+            }
             Ok(Some(definition)) => definition.obstacle(),
             Err(failure) => return Established::Unavailable(failure.to_string()),
         };
@@ -45,12 +54,20 @@ pub async fn wait_established(api: &Api, name: &str, patience: Duration) -> Esta
 
 /// The resource under which a definition's objects are listed; `None` when it is gone or was never established.
 pub(super) async fn served(api: &Api, name: &str) -> Result<Option<Resource>, Failure> {
-    let Some(definition) = find(api, name).await? else { return Ok(None) };
-    Ok(definition.is_established().then(|| definition.resource()).flatten())
+    let Some(definition) = find(api, name).await? else {
+        return Ok(None);
+    };
+    Ok(definition
+        .is_established()
+        .then(|| definition.resource())
+        .flatten())
 }
 
 async fn find(api: &Api, name: &str) -> Result<Option<Definition>, Failure> {
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", escape(name));
+    let path = format!(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}",
+        escape(name)
+    );
     api.find(&path, Accept::Whole).await
 }
 
@@ -83,7 +100,7 @@ struct Version {
 
 #[derive(Default, Deserialize)]
 struct Status {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_empty")]
     conditions: Vec<Condition>,
 }
 
@@ -98,17 +115,32 @@ struct Condition {
 
 impl Definition {
     fn is_established(&self) -> bool {
-        self.status.conditions.iter().any(|c| c.kind == "Established" && c.status == "True")
+        self.status
+            .conditions
+            .iter()
+            .any(|c| c.kind == "Established" && c.status == "True")
     }
 
     fn obstacle(&self) -> String {
-        let refused = self.status.conditions.iter().find(|c| c.status == "False" && !c.message.is_empty());
-        refused.map_or_else(|| "the server has not looked at it yet".into(), |c| c.message.clone())
+        let refused = self
+            .status
+            .conditions
+            .iter()
+            .find(|c| c.status == "False" && !c.message.is_empty());
+        refused.map_or_else(
+            || "the server has not looked at it yet".into(),
+            |c| c.message.clone(),
+        )
     }
 
     /// A definition that serves no version hides its objects, which is as good as unlistable: the path then fails.
     fn resource(self) -> Option<Resource> {
-        let served = self.spec.versions.iter().find(|version| version.served).or(self.spec.versions.first())?;
+        let served = self
+            .spec
+            .versions
+            .iter()
+            .find(|version| version.served)
+            .or(self.spec.versions.first())?;
         Some(Resource {
             version: served.name.clone(),
             group: self.spec.group,

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::api::{Accept, Api, Failure};
 use super::connect::Version;
 use super::list::Pager;
-use super::object::{AGENT, Partial};
+use super::object::{AGENT, Partial, null_as_empty};
 use super::quantity::Quantity;
 
 /// Namespace of the agent's Lease.
@@ -97,11 +97,16 @@ pub async fn cluster_id(api: &Api) -> Result<String, Failure> {
     if let Some(found) = api.find::<Partial>(&lease, Accept::Metadata).await? {
         return Ok(found.metadata.uid);
     }
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     create(api, "/api/v1/namespaces", &namespace).await?;
     let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}});
     create(api, &leases, &empty).await?;
-    Ok(api.get::<Partial>(&lease, Accept::Metadata).await?.metadata.uid)
+    Ok(api
+        .get::<Partial>(&lease, Accept::Metadata)
+        .await?
+        .metadata
+        .uid)
 }
 
 /// Creates an object; that it exists already is as good.
@@ -134,6 +139,7 @@ struct Node {
 struct NodeStatus {
     capacity: BTreeMap<String, String>,
     allocatable: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_empty")]
     conditions: Vec<Condition>,
 }
 
@@ -155,7 +161,10 @@ impl Totals {
     fn count(&mut self, node: &NodeStatus) {
         add(&mut self.capacity, &node.capacity);
         add(&mut self.allocatable, &node.allocatable);
-        let ready = node.conditions.iter().find(|condition| condition.kind == "Ready");
+        let ready = node
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == "Ready");
         let statistics = &mut self.statistics;
         *match ready.map(|condition| condition.status.as_str()) {
             Some("True") => &mut statistics.ready_nodes,
@@ -167,7 +176,9 @@ impl Totals {
 
     fn finish(self) -> Nodes {
         let write = |sums: BTreeMap<&str, Quantity>| {
-            sums.into_iter().map(|(name, sum)| (name.to_owned(), sum.to_string())).collect()
+            sums.into_iter()
+                .map(|(name, sum)| (name.to_owned(), sum.to_string()))
+                .collect()
         };
         Nodes {
             capacity: write(self.capacity),
@@ -181,7 +192,7 @@ fn add(sums: &mut BTreeMap<&'static str, Quantity>, node: &BTreeMap<String, Stri
     for name in SUMMED {
         if let Some(amount) = node.get(name).and_then(|text| Quantity::parse(text)) {
             let sum = sums.entry(name).or_default();
-            *sum = sum.add(amount);
+            *sum = *sum + amount;
         }
     }
 }
@@ -195,19 +206,34 @@ mod tests {
             "" => String::new(),
             status => format!(r#"{{"type":"Ready","status":"{status}"}}"#),
         };
-        let json = format!(r#"{{"capacity":{{"cpu":"{cpu}","pods":"110"}},"conditions":[{condition}]}}"#);
+        let json =
+            format!(r#"{{"capacity":{{"cpu":"{cpu}","pods":"110"}},"conditions":[{condition}]}}"#);
         serde_json::from_str(&json).expect("test node")
     }
 
     #[test]
     fn nodes_are_counted_by_condition_and_summed() {
         let mut totals = Totals::default();
-        for (ready, cpu) in [("True", "4"), ("True", "500m"), ("False", "1"), ("Unknown", "1"), ("", "odd")] {
+        for (ready, cpu) in [
+            ("True", "4"),
+            ("True", "500m"),
+            ("False", "1"),
+            ("Unknown", "1"),
+            ("", "odd"),
+        ] {
             totals.count(&node(ready, cpu));
         }
         let nodes = totals.finish();
-        assert_eq!(nodes.capacity, BTreeMap::from([("cpu".to_owned(), "6500m".to_owned())]));
-        let expected = NodeStatistics { ready_nodes: 2, not_ready_nodes: 1, unknown_nodes: 1, lost_nodes: 1 };
+        assert_eq!(
+            nodes.capacity,
+            BTreeMap::from([("cpu".to_owned(), "6500m".to_owned())])
+        );
+        let expected = NodeStatistics {
+            ready_nodes: 2,
+            not_ready_nodes: 1,
+            unknown_nodes: 1,
+            lost_nodes: 1,
+        };
         assert_eq!(nodes.node_statistics, expected);
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// Label key that every applied object carries.
 pub const CREATED_BY: &str = "clusternet.io/created-by";
@@ -31,7 +31,12 @@ impl ObjectId {
     /// Builds an identity from its four parts.
     pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
         let [group, kind, namespace, name] = [group, kind, namespace, name].map(str::to_owned);
-        Self { group, kind, namespace, name }
+        Self {
+            group,
+            kind,
+            namespace,
+            name,
+        }
     }
 }
 
@@ -68,7 +73,9 @@ impl Origin {
 
     /// Reads the annotation's value; anything unknown is no origin.
     pub fn parse(value: &str) -> Option<Self> {
-        [Self::Created, Self::Adopted].into_iter().find(|origin| origin.as_str() == value)
+        [Self::Created, Self::Adopted]
+            .into_iter()
+            .find(|origin| origin.as_str() == value)
     }
 }
 
@@ -81,12 +88,13 @@ pub struct Partial {
 
 /// One page of a `PartialObjectMetadataList`.
 #[derive(Debug, Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
 pub struct PartialList<T = Partial> {
     /// Paging state.
     #[serde(default)]
     pub metadata: ListMeta,
     /// The objects of this page.
-    #[serde(default = "Vec::new")]
+    #[serde(default = "Vec::new", deserialize_with = "null_as_empty")]
     pub items: Vec<T>,
 }
 
@@ -119,6 +127,7 @@ pub struct Meta {
     /// The annotations that are read.
     pub annotations: Annotations,
     /// Owners, for walking chains.
+    #[serde(deserialize_with = "null_as_empty")]
     pub owner_references: Vec<Owner>,
 }
 
@@ -178,6 +187,16 @@ impl Meta {
     }
 }
 
+/// Reads `null` as the empty value: the server writes an empty list so.
+///
+/// # Errors
+/// What the value's own type finds wrong.
+pub fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// Splits `group/version` into its parts; the core group is empty.
 pub fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
@@ -195,7 +214,10 @@ mod tests {
     fn a_mark_needs_both_label_and_annotation() {
         let label = r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#;
         let note = r#""annotations":{"clusternet.io/origin":"created","other":"x"}"#;
-        assert_eq!(meta(&format!("{{{label},{note}}}")).origin(), Some(Origin::Created));
+        assert_eq!(
+            meta(&format!("{{{label},{note}}}")).origin(),
+            Some(Origin::Created)
+        );
         assert_eq!(meta(&format!("{{{label}}}")).origin(), None);
         assert_eq!(meta(&format!("{{{note}}}")).origin(), None);
     }
@@ -207,8 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_null_list_is_an_empty_one() {
+        let list: PartialList = serde_json::from_str(r#"{"items":null}"#).expect("a list");
+        assert!(list.items.is_empty());
+    }
+
+    #[test]
     fn identities_read_like_kubernetes_names() {
-        assert_eq!(ObjectId::new("apps", "Deployment", "shop", "web").to_string(), "Deployment.apps shop/web");
-        assert_eq!(ObjectId::new("", "Namespace", "", "shop").to_string(), "Namespace shop");
+        assert_eq!(
+            ObjectId::new("apps", "Deployment", "shop", "web").to_string(),
+            "Deployment.apps shop/web"
+        );
+        assert_eq!(
+            ObjectId::new("", "Namespace", "", "shop").to_string(),
+            "Namespace shop"
+        );
     }
 }

@@ -44,11 +44,23 @@ const ORDER: &[(&str, &str)] = &[
 const LAST: &[(&str, &str)] = &[
     ("apiregistration.k8s.io", "APIService"),
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+    (
+        "admissionregistration.k8s.io",
+        "ValidatingAdmissionPolicyBinding",
+    ),
     ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
-    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    (
+        "admissionregistration.k8s.io",
+        "MutatingAdmissionPolicyBinding",
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "MutatingWebhookConfiguration",
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "ValidatingWebhookConfiguration",
+    ),
 ];
 
 /// Position of a kind: lower is applied earlier.
@@ -63,7 +75,9 @@ pub fn rank(group: &str, kind: &str) -> usize {
 
 /// Compares two objects for applying; objects of one rank keep a stable order by identity.
 pub fn for_apply(a: &ObjectId, b: &ObjectId) -> Ordering {
-    rank(&a.group, &a.kind).cmp(&rank(&b.group, &b.kind)).then_with(|| a.cmp(b))
+    rank(&a.group, &a.kind)
+        .cmp(&rank(&b.group, &b.kind))
+        .then_with(|| a.cmp(b))
 }
 
 /// Compares two objects for pruning: the reverse of [`for_apply`].
@@ -87,7 +101,10 @@ mod tests {
 
     fn ids() -> Vec<ObjectId> {
         [
-            ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+            (
+                "admissionregistration.k8s.io",
+                "ValidatingWebhookConfiguration",
+            ),
             ("example.com", "Shop"),
             ("apps", "Deployment"),
             ("", "ConfigMap"),
@@ -105,14 +122,14 @@ mod tests {
         sorted.sort_by(for_apply);
         let mut expected = ids();
         expected.reverse();
-        assert_eq!(sorted, expected.iter().map(|id| id.to_owned()).collect::<Vec<_>>());
+        assert_eq!(sorted, expected);
     }
 
     #[test]
     fn pruning_is_the_reverse() {
         let mut sorted = ids();
         sorted.sort_by(for_prune);
-        assert_eq!(sorted, ids().into_iter().collect::<Vec<_>>());
+        assert_eq!(sorted, ids());
     }
 
     #[test]
