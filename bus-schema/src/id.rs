@@ -104,6 +104,13 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> ObjectId {
+        let [group, kind, namespace, name] = [group, kind, namespace, name].map(str::to_owned);
+        ObjectId { group, kind, namespace, name }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ObjectId { group, kind, namespace, name } = self;

@@ -41,6 +41,7 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Task {
     Apply { object: ObjectId, version: String, hash: Hash, bytes: Vec<u8> },
+    /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
     Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
 }
 
@@ -196,7 +197,8 @@ impl Worker {
                 }
             },
             Action::Remove { object, version, live } => {
-                let ours = Arc::new(self.agent.state().items.keys().cloned().collect());
+                let leaving = |object: &&ObjectId| self.agent.list().claims(object).is_empty();
+                let ours = Arc::new(self.agent.state().items.keys().filter(leaving).cloned().collect());
                 let _ = self.outputs.tasks.send(Task::Remove { object, version, live, ours });
             }
         }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::api::{Api, chain};
+use crate::cluster::api::Api;
 use crate::cluster::apply::{self, Outcome};
 use crate::cluster::crd::{Established, wait_established};
 use crate::cluster::delete::{Deleted, Target, delete};
@@ -117,10 +117,10 @@ impl Member {
     }
 
     async fn wait_if_crd(&self, object: &ObjectId) {
-        if object.kind != "CustomResourceDefinition" {
+        if !bus_schema::order::is_crd(object) {
             return;
         }
-        match wait_established(&self.api, &object.name, CRD_PATIENCE).await {
+        match wait_established(&self.api, &self.discovery, &object.name, CRD_PATIENCE).await {
             Established::Yes => {}
             _ => tracing::warn!(%object, "not established yet"),
         }
@@ -147,7 +147,7 @@ impl Member {
     async fn uid(&self, object: &ObjectId, version: &str) -> Result<Option<String>, String> {
         let resource = match self.discovery.any_version(&object.group, version, &object.kind).await {
             Ok(resource) => resource,
-            Err(missing) => return Err(chain(&missing)),
+            Err(missing) => return Err(missing.to_string()),
         };
         let path = resource.object(&object.namespace, &object.name);
         let found = self.api.find::<object::Partial>(&path, crate::cluster::api::Accept::Metadata).await;

@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cluster::api::chain;
+use crate::cluster::failure::chain;
 
 const FILE: &str = "registration.json";
 const PATH: &str = "/apis/clusters.clusternet.io/v1beta1/clusterregistrationrequests";

@@ -16,7 +16,7 @@ use super::apply::object_path;
 use super::contents::{Check, Contents};
 use super::discovery::{Discovery, Missing};
 use super::object::{Meta, ObjectId, Origin, Partial};
-use super::order::{is_container, is_crd};
+use bus_schema::order::{is_container, is_crd};
 use super::outcome::{Refusal, Stop};
 use super::owner;
 
@@ -177,8 +177,8 @@ fn kept(why: Why) -> Deleted {
 async fn contents(api: &Api, discovery: &Discovery, id: &ObjectId, known: Known<'_>) -> Contents {
     let check = Check::new(api, discovery, known);
     match (
-        is_container(&id.group, &id.kind),
-        is_crd(&id.group, &id.kind),
+        is_container(id),
+        is_crd(id),
     ) {
         (false, _) => Contents::OnlyOurs,
         (true, true) => check.definition(&id.name).await,
@@ -205,7 +205,7 @@ async fn remove(
         Err(failure) if failure.code() == Some(409) => return Ok(kept(Why::MadeAgain)),
         Err(failure) => return Err(failure.into()),
     }
-    if is_crd(&target.id.group, &target.id.kind) {
+    if is_crd(target.id) {
         let group = target
             .id
             .name

@@ -16,7 +16,6 @@ pub mod failure;
 mod list;
 mod managed_fields;
 pub mod object;
-pub mod order;
 pub mod outcome;
 mod owner;
 pub mod quantity;

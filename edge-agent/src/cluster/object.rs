@@ -3,8 +3,6 @@
 //! Only the keys named here are kept when an answer is parsed: annotations can be a quarter of a megabyte each.
 //! An object is *marked* when it carries both our label and an origin annotation; either alone proves nothing.
 
-use std::fmt;
-
 use serde::{Deserialize, Deserializer};
 
 /// Label key that every applied object carries.
@@ -14,44 +12,7 @@ pub const ORIGIN: &str = "clusternet.io/origin";
 /// Value of [`CREATED_BY`], and the field manager of every write.
 pub const AGENT: &str = "clusternet-agent";
 
-/// Identity of an object on a member; its version is never part of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectId {
-    /// API group, empty for the core group.
-    pub group: String,
-    /// Kind, as in the object itself.
-    pub kind: String,
-    /// Namespace, empty for cluster-scoped objects.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl ObjectId {
-    /// Builds an identity from its four parts.
-    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
-        let [group, kind, namespace, name] = [group, kind, namespace, name].map(str::to_owned);
-        Self {
-            group,
-            kind,
-            namespace,
-            name,
-        }
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kind)?;
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
-        }
-        match self.namespace.as_str() {
-            "" => write!(f, " {}", self.name),
-            namespace => write!(f, " {namespace}/{}", self.name),
-        }
-    }
-}
+pub use bus_schema::id::ObjectId;
 
 /// How an object came under the agent's care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
