@@ -12,11 +12,11 @@ use super::{Shared, connection};
 
 /// After accept failed, which is a lack of file descriptors or memory that the next call would meet again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Tasks that are not connections: this loop and the router's watch.
-const OWN_TASKS: usize = 2;
 
 /// Accepts until the gate stops.
 pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared: Arc<Shared>) {
+    // Tasks that are not connections: this loop and the router's watch.
+    let own_tasks = 1 + usize::from(shared.broker.is_some());
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -31,7 +31,7 @@ pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared:
             }
         };
         count(&shared.counters.accepted);
-        if shared.tasks.len() >= shared.config.max_connections + OWN_TASKS {
+        if shared.tasks.len() >= shared.config.max_connections + own_tasks {
             count(&shared.counters.over_limit);
             continue;
         }
