@@ -1,0 +1,340 @@
+//! The way down to one agent: a small queue in front of the connection's writer.
+//!
+//! Invariants: data waiting here never exceeds what the link takes in a second (or one frame, if the queue was empty); what a full
+//! queue refuses goes back to the caller, who may decide anew what to send; nothing waits before the agent has subscribed.
+//! Replies of the connection itself (CONNACK, PINGRESP, PUBACK) go before data and are bounded apart.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::drain::DrainMeter;
+use super::topics::{Direction, Sid, Topic};
+use super::{CloseCause, ConnId};
+
+/// The most data that waits below the sender, and so the largest frame: the portable packet size less topic and header.
+const MAX_QUEUED: usize = 64 * 1024;
+/// The least room of a link that has a rate, so that a crawling link still gets whole small frames.
+const MIN_QUEUED: usize = 1024;
+/// Replies that may wait; a peer that asks faster than it reads is not read meanwhile.
+const MAX_REPLIES: usize = 64;
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// No room now: wait for [`Downlink::ready`] and decide again what to send.
+    #[error("the link has no room now")]
+    Full,
+    /// The connection has ended.
+    #[error("the connection is closed")]
+    Closed,
+    /// No link takes a frame of this size.
+    #[error("a frame of {0} bytes exceeds {MAX_QUEUED}, the most that one MQTT message carries here")]
+    TooLarge(usize),
+}
+
+/// A cheap handle to the way down of one connection.
+#[derive(Debug, Clone)]
+pub struct Downlink(pub(super) Arc<Link>);
+
+impl Downlink {
+    /// The cluster at the other end.
+    pub fn sid(&self) -> Sid {
+        self.0.sid
+    }
+
+    /// The connection that this leads through.
+    pub fn conn(&self) -> ConnId {
+        self.0.conn
+    }
+
+    /// Takes one frame for the agent's main topic.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when it does not fit now.
+    pub fn try_send(&self, payload: Bytes) -> Result<(), SendError> {
+        self.0.push(Topic::Main(self.0.sid, Direction::Down), payload)
+    }
+
+    /// Takes one frame for the topic of stream `id`.
+    ///
+    /// # Errors
+    /// As [`Downlink::try_send`].
+    pub fn try_send_stream(&self, id: u32, payload: Bytes) -> Result<(), SendError> {
+        self.0.push(Topic::Stream(self.0.sid, Direction::Down, id), payload)
+    }
+
+    /// Waits until a frame of `len` bytes fits. Cancellation loses nothing.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] or [`SendError::TooLarge`].
+    pub async fn ready(&self, len: usize) -> Result<(), SendError> {
+        self.0.until(|state| match state.admits(len) {
+            Err(SendError::Full) => None,
+            answer => Some(answer),
+        }).await
+    }
+
+    /// Waits until every frame taken has left for the socket; false when the connection ended before.
+    pub async fn flushed(&self) -> bool {
+        self.0.until(|state| {
+            if state.queued == 0 { Some(true) } else { state.closed.map(|_| false) }
+        }).await
+    }
+
+    /// Waits for the end of the connection.
+    pub async fn closed(&self) -> CloseCause {
+        self.0.until(|state| state.closed).await
+    }
+
+    /// Bytes a second that the socket took lately; `None` while it takes everything at once.
+    pub fn drain_rate(&self) -> Option<u64> {
+        self.0.lock().meter.rate()
+    }
+
+    /// Bytes that the socket has taken since the connection began, MQTT included.
+    pub fn written(&self) -> u64 {
+        self.0.lock().written
+    }
+
+    /// Closes the connection.
+    pub fn close(&self) {
+        self.0.close(CloseCause::Dismissed);
+    }
+}
+
+/// One piece of work for the writer.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// Bytes ready for the wire.
+    Reply(Bytes),
+    /// A frame to publish.
+    Publish(Topic, Bytes),
+}
+
+/// What the handles and the connection's two halves share.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub sid: Sid,
+    pub conn: ConnId,
+    state: Mutex<State>,
+    changed: Notify,
+    work: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<(Topic, Bytes)>,
+    replies: VecDeque<Bytes>,
+    /// Payload bytes taken and not yet in the socket, the frame being written included.
+    queued: usize,
+    subscribed: bool,
+    /// Fleet channels held; `None` is the hub's announcements.
+    channels: BTreeSet<Option<u64>>,
+    closed: Option<CloseCause>,
+    meter: DrainMeter,
+    written: u64,
+}
+
+impl State {
+    /// Whether a frame for the agent's own topics may enter now.
+    fn admits(&self, len: usize) -> Result<(), SendError> {
+        match self.fits(len) {
+            Ok(()) if !self.subscribed => Err(SendError::Full),
+            answer => answer,
+        }
+    }
+
+    fn fits(&self, len: usize) -> Result<(), SendError> {
+        let limit = self.meter.rate().map_or(MAX_QUEUED, |rate| (rate as usize).clamp(MIN_QUEUED, MAX_QUEUED));
+        match () {
+            () if len > MAX_QUEUED => Err(SendError::TooLarge(len)),
+            () if self.closed.is_some() => Err(SendError::Closed),
+            () if self.queued == 0 || self.queued + len <= limit => Ok(()),
+            () => Err(SendError::Full),
+        }
+    }
+
+    fn next(&mut self) -> Option<Outgoing> {
+        if let Some(reply) = self.replies.pop_front() {
+            return Some(Outgoing::Reply(reply));
+        }
+        self.frames.pop_front().map(|(topic, payload)| Outgoing::Publish(topic, payload))
+    }
+}
+
+impl Link {
+    pub fn new(sid: Sid, conn: ConnId) -> Link {
+        Link { sid, conn, state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a frame if it fits.
+    pub fn push(&self, topic: Topic, payload: Bytes) -> Result<(), SendError> {
+        let mut state = self.lock();
+        state.admits(payload.len())?;
+        self.enqueue(&mut state, topic, payload);
+        Ok(())
+    }
+
+    /// Takes a frame of a fleet channel, whose subscription is the caller's to know.
+    pub fn push_shared(&self, topic: Topic, payload: Bytes) -> Result<(), SendError> {
+        let mut state = self.lock();
+        state.fits(payload.len())?;
+        self.enqueue(&mut state, topic, payload);
+        Ok(())
+    }
+
+    fn enqueue(&self, state: &mut State, topic: Topic, payload: Bytes) {
+        // An empty payload still occupies the queue, or any number of them would fit.
+        state.queued += payload.len().max(1);
+        state.frames.push_back((topic, payload));
+        self.work.notify_one();
+    }
+
+    /// Queues a reply of the connection, waiting while too many wait.
+    pub async fn reply(&self, bytes: Bytes) {
+        self.until(|state| (state.replies.len() < MAX_REPLIES || state.closed.is_some()).then_some(())).await;
+        self.lock().replies.push_back(bytes);
+        self.work.notify_one();
+    }
+
+    /// Opens or closes the way for data, as the agent subscribes and unsubscribes.
+    pub fn set_subscribed(&self, subscribed: bool) {
+        self.lock().subscribed = subscribed;
+        self.changed.notify_waiters();
+    }
+
+    /// Notes a fleet channel that the agent has subscribed to.
+    pub fn remember_channel(&self, channel: Option<u64>) {
+        self.lock().channels.insert(channel);
+    }
+
+    /// Forgets a fleet channel.
+    pub fn forget_channel(&self, channel: Option<u64>) {
+        self.lock().channels.remove(&channel);
+    }
+
+    /// The fleet channels that the agent holds.
+    pub fn channels(&self) -> Vec<Option<u64>> {
+        self.lock().channels.iter().copied().collect()
+    }
+
+    /// The next thing to write. Only the connection's writer calls this.
+    pub async fn next(&self) -> Outgoing {
+        loop {
+            if let Some(outgoing) = self.lock().next() {
+                return outgoing;
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// Records bytes that the socket took.
+    pub fn wrote(&self, bytes: usize, waited: Duration) {
+        let mut state = self.lock();
+        state.written += bytes as u64;
+        state.meter.wrote(bytes, waited, Instant::now());
+    }
+
+    /// Records that one piece of work has left; `payload` is zero for a reply.
+    pub fn left(&self, payload: Option<usize>) {
+        let mut state = self.lock();
+        state.queued -= payload.map_or(0, |len| len.max(1));
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Ends the connection, for the first cause given.
+    pub fn close(&self, cause: CloseCause) -> CloseCause {
+        let mut state = self.lock();
+        let cause = *state.closed.get_or_insert(cause);
+        state.frames.clear();
+        drop(state);
+        self.changed.notify_waiters();
+        cause
+    }
+
+    async fn until<T>(&self, mut done: impl FnMut(&State) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Enabled before looking, so that a change between looking and waiting is not missed.
+            changed.as_mut().enable();
+            if let Some(answer) = done(&self.lock()) {
+                return answer;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for the end, for the connection itself.
+    pub async fn ended(&self) -> CloseCause {
+        self.until(|state| state.closed).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link() -> Downlink {
+        let link = Link::new(Sid::parse("abcd2345").unwrap(), ConnId(1));
+        link.set_subscribed(true);
+        Downlink(Arc::new(link))
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_before_the_agent_subscribes() {
+        let down = link();
+        down.0.set_subscribed(false);
+        assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full));
+        let waiting = tokio::spawn({ let down = down.clone(); async move { down.ready(1).await } });
+        tokio::task::yield_now().await;
+        down.0.set_subscribed(true);
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(down.try_send(Bytes::from_static(b"x")), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_holds_one_second_of_data() {
+        let down = link();
+        let mut now = Instant::now();
+        for _ in 0..12 {
+            now += Duration::from_millis(100);
+            down.0.lock().meter.wrote(200, Duration::from_millis(100), now);
+        }
+        assert_eq!(down.drain_rate(), Some(2000));
+        for _ in 0..2 {
+            down.try_send(Bytes::from(vec![0; 1000])).unwrap();
+        }
+        assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full));
+        assert!(matches!(down.0.next().await, Outgoing::Publish(..)));
+        assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full), "the frame being written counts");
+        down.0.left(Some(1000));
+        assert_eq!(down.ready(1000).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn replies_go_first_and_the_end_is_told_to_everyone() {
+        let down = link();
+        down.try_send(Bytes::from_static(b"data")).unwrap();
+        down.0.reply(Bytes::from_static(b"pong")).await;
+        assert!(matches!(down.0.next().await, Outgoing::Reply(_)));
+        assert_eq!(down.0.close(CloseCause::TakenOver), CloseCause::TakenOver);
+        assert_eq!(down.0.close(CloseCause::Lost), CloseCause::TakenOver);
+        assert_eq!(down.ready(1).await, Err(SendError::Closed));
+        assert!(!down.flushed().await);
+        assert_eq!(down.closed().await, CloseCause::TakenOver);
+    }
+
+    #[test]
+    fn a_frame_that_no_link_takes_is_refused_as_such() {
+        assert_eq!(link().try_send(Bytes::from(vec![0; MAX_QUEUED + 1])), Err(SendError::TooLarge(MAX_QUEUED + 1)));
+    }
+}
