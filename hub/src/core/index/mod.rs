@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 pub use facts::{Conflict, MissingFeed, SubscriptionFacts};
 
+pub use self::state::identity_of;
+pub(crate) use self::state::{cluster_key_of, key_of};
 use self::state::{BoundSubscription, Cluster, Emitted};
 use super::id::{ClusterKey, ObjectId, SubscriptionKey};
 use super::plan::{Claimant, DesiredList, resolve};
@@ -58,7 +60,7 @@ impl Index {
 
     /// Takes a Subscription as it is now; one that is being deleted wants nothing any more.
     pub fn apply_subscription(&mut self, subscription: &Subscription) {
-        let key = state::key_of(subscription);
+        let key = key_of(subscription);
         if subscription.metadata.deletion_timestamp.is_some() {
             return self.delete_subscription(&key);
         }
@@ -128,7 +130,7 @@ impl Index {
 
     /// Takes a ManagedCluster as it is now.
     pub fn apply_cluster(&mut self, cluster: &ManagedCluster) {
-        let key = state::cluster_key_of(cluster);
+        let key = cluster_key_of(cluster);
         let mut new = Cluster::read(cluster);
         if let Some(old) = self.clusters.get(&key) {
             if old.is_the_same(&new) {

@@ -174,6 +174,7 @@ fn two_claims_are_two_entries_with_one_content_and_the_loser_is_told() {
     let mut strong = subscription("t", "core", &["one"]);
     strong.spec.priority = Some(10);
     index.apply_subscription(&strong);
+    taken(&mut index);
     let loser = facts(&mut index, "s");
     assert_eq!(loser.conflicts, [Conflict { object: object("one"), winner: SubscriptionKey::new("apps", "t") }]);
     index.apply_cluster(&cluster("d", "core"));
