@@ -101,10 +101,11 @@ impl Registry {
         Some(format!("belongs to ManagedCluster {key}"))
     }
 
-    /// The bus id the agent had, if it asks for it and nobody else has it, else a random one.
+    /// The bus id the agent had (as this request was answered, or as it asks) if nobody else has it, else a random one.
     fn free_sid(&self, request: &ClusterRegistrationRequest, entropy: Entropy) -> String {
-        let wished = request.annotations().get(ANNOTATION_SID).filter(|sid| is_sid(sid) && self.is_free_sid(sid));
-        wished.cloned().unwrap_or_else(|| first_free(|step| sid(entropy, step), |sid| self.is_free_sid(sid)))
+        let answered = request.status.as_ref().and_then(|status| status.sid.as_ref());
+        let had = answered.into_iter().chain(request.annotations().get(ANNOTATION_SID));
+        had.cloned().find(|sid| is_sid(sid) && self.is_free_sid(sid)).unwrap_or_else(|| first_free(|step| sid(entropy, step), |sid| self.is_free_sid(sid)))
     }
 
     fn is_free_sid(&self, sid: &str) -> bool {
