@@ -3,6 +3,7 @@
 pub mod api;
 pub mod bus;
 pub mod controller;
+pub mod core;
 pub mod kinds;
 pub mod store;
 pub mod sync;

@@ -1,0 +1,287 @@
+//! Answers ClusterRegistrationRequests; `core::registry` decides, this makes it so.
+//!
+//! Invariants: one request at a time, so that what was granted is known before the next is decided; each step looks before it makes,
+//! so a crash between two steps is finished at the next try; nothing is decided before both kinds were listed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Error, ResourceExt};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::merge::difference;
+use super::watch::{Object, Seen, watch};
+use crate::core::id::ClusterKey;
+use crate::core::registry::{Decision, Entropy, Registry, labels};
+use crate::kinds::names::LABEL_CLUSTER_ID;
+use crate::kinds::{
+    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, FAILED, ManagedCluster, ManagedClusterSpec,
+};
+
+const QUEUE: usize = 1024;
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How requests are answered.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether the API server has real namespaces that must exist (a parent cluster), or namespaces are only names.
+    pub real_namespaces: bool,
+    /// Where agents find the bus, as `mqtt://host:port`.
+    pub bus_address: String,
+}
+
+enum Input {
+    Request(Seen<ClusterRegistrationRequest>),
+    Cluster(Seen<ManagedCluster>),
+}
+
+/// Why a request could not be answered as decided.
+enum Trouble {
+    /// Try again later.
+    Later(String),
+    /// Tell the agent.
+    Refused { result: &'static str, message: String },
+}
+
+struct Registrar {
+    client: Client,
+    config: Config,
+    random: SystemRandom,
+    registry: Registry,
+    requests: BTreeMap<String, ClusterRegistrationRequest>,
+    /// Names of requests to look at.
+    queue: BTreeSet<String>,
+    listed: (bool, bool),
+}
+
+/// Answers requests until cancelled.
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let (sender, mut inputs) = mpsc::channel(QUEUE);
+    let mut watches = JoinSet::new();
+    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Request));
+    watches.spawn(watch(Api::all(client.clone()), sender, Input::Cluster));
+    let mut registrar = Registrar {
+        client,
+        config,
+        random: SystemRandom::new(),
+        registry: Registry::default(),
+        requests: BTreeMap::new(),
+        queue: BTreeSet::new(),
+        listed: (false, false),
+    };
+    loop {
+        let waiting = !registrar.queue.is_empty();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            input = inputs.recv() => {
+                let Some(input) = input else { return };
+                registrar.see(input);
+                for _ in 0..inputs.len() {
+                    inputs.try_recv().into_iter().for_each(|input| registrar.see(input));
+                }
+            }
+            () = tokio::time::sleep(RETRY), if waiting => {}
+        }
+        if registrar.listed == (true, true) {
+            registrar.answer_all().await;
+        }
+    }
+}
+
+impl Registrar {
+    fn see(&mut self, input: Input) {
+        match input {
+            Input::Request(seen) => self.see_request(seen),
+            Input::Cluster(seen) => self.see_cluster(seen),
+        }
+    }
+
+    fn see_request(&mut self, seen: Seen<ClusterRegistrationRequest>) {
+        match seen {
+            Seen::Listed { objects, .. } => {
+                self.requests.clear();
+                objects.into_iter().for_each(|object| self.take_request(object));
+                self.listed.0 = true;
+            }
+            Seen::Applied { object, .. } => self.take_request(object),
+            Seen::Deleted { object, .. } => drop(self.requests.remove(&object.name().name)),
+            Seen::Reached { .. } => {}
+        }
+    }
+
+    fn take_request(&mut self, object: Object<ClusterRegistrationRequest>) {
+        let Object::Read(request) = object else { return };
+        self.queue.insert(request.name_any());
+        self.requests.insert(request.name_any(), *request);
+    }
+
+    fn see_cluster(&mut self, seen: Seen<ManagedCluster>) {
+        match seen {
+            Seen::Listed { objects, .. } => {
+                let listed: BTreeSet<ClusterKey> = objects.iter().map(Object::name).collect();
+                let gone: Vec<ClusterKey> = self.registry.keys().filter(|key| !listed.contains(key)).cloned().collect();
+                gone.iter().for_each(|key| self.drop_cluster(key));
+                objects.into_iter().for_each(|object| self.take_cluster(object));
+                self.listed.1 = true;
+            }
+            Seen::Applied { object, .. } => self.take_cluster(object),
+            Seen::Deleted { object, .. } => self.drop_cluster(&object.name()),
+            Seen::Reached { .. } => {}
+        }
+    }
+
+    fn take_cluster(&mut self, object: Object<ManagedCluster>) {
+        let Object::Read(cluster) = object else { return };
+        self.registry.apply(&cluster);
+        if cluster.status.as_ref().is_none_or(|status| status.sid.is_none()) {
+            self.queue.insert(format!("clusternet-{}", cluster.spec.cluster_id));
+        }
+    }
+
+    /// A name became free, and the request it belonged to has lost what it was granted.
+    fn drop_cluster(&mut self, cluster: &ClusterKey) {
+        if !self.registry.remove(cluster) {
+            return;
+        }
+        let concerns = |status: &ClusterRegistrationRequestStatus| {
+            status.result.as_deref() != Some(APPROVED) || status.managed_cluster_name.as_ref() == Some(&cluster.name)
+        };
+        let concerned = self.requests.values().filter(|request| request.status.as_ref().is_none_or(concerns));
+        self.queue.extend(concerned.map(ResourceExt::name_any));
+    }
+
+    async fn answer_all(&mut self) {
+        for name in std::mem::take(&mut self.queue) {
+            let Some(request) = self.requests.get(&name).cloned() else { continue };
+            if let Err(why) = self.answer(&request).await {
+                warn!(request = %name, %why, "can't answer a registration request; will try again");
+                self.queue.insert(name);
+            }
+        }
+    }
+
+    async fn answer(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
+        let wanted = match self.registry.decide(request, self.entropy()?) {
+            Decision::Deny { message } => refusal(request, DENIED, message),
+            Decision::Grant { cluster, sid } => match self.grant(request, &cluster, &sid).await {
+                Ok(()) => self.approval(cluster, sid),
+                Err(Trouble::Refused { result, message }) => refusal(request, result, message),
+                Err(Trouble::Later(why)) => return Err(why),
+            },
+        };
+        self.write(request, wanted).await.map_err(|error| error.to_string())
+    }
+
+    fn entropy(&self) -> Result<Entropy, String> {
+        let mut entropy = Entropy::default();
+        self.random.fill(&mut entropy).map_err(|_| "the system gives no random bytes".to_owned())?;
+        Ok(entropy)
+    }
+
+    async fn grant(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey, sid: &str) -> Result<(), Trouble> {
+        if self.config.real_namespaces {
+            self.ensure_namespace(request, cluster).await?;
+        }
+        let made = self.ensure_cluster(request, cluster).await?;
+        if made.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(sid) {
+            return Ok(());
+        }
+        let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
+        let patch = Patch::Merge(json!({ "status": { "sid": sid } }));
+        let named = api.patch_status(&cluster.name, &PatchParams::default(), &patch).await?;
+        self.registry.apply(&named);
+        Ok(())
+    }
+
+    async fn ensure_namespace(&self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<(), Trouble> {
+        let (api, name) = (Api::<Namespace>::all(self.client.clone()), &cluster.namespace);
+        if let Some(found) = api.get_opt(name).await? {
+            let ours = found.labels().get(LABEL_CLUSTER_ID) == Some(&request.spec.cluster_id);
+            let message = format!("spec.clusterNamespace {name:?} exists and is not this cluster's: register with another namespace, or without one");
+            return if ours { Ok(()) } else { Err(Trouble::Refused { result: DENIED, message }) };
+        }
+        let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(own_labels(request, cluster)), ..ObjectMeta::default() };
+        api.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
+        Ok(())
+    }
+
+    async fn ensure_cluster(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<ManagedCluster, Trouble> {
+        let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
+        if let Some(found) = api.get_opt(&cluster.name).await? {
+            self.registry.apply(&found);
+            let ours = found.spec.cluster_id == request.spec.cluster_id;
+            return if ours { Ok(found) } else { Err(Trouble::Later(format!("ManagedCluster {cluster} was just given to another cluster"))) };
+        }
+        let spec = &request.spec;
+        let mut object = ManagedCluster::new(
+            &cluster.name,
+            ManagedClusterSpec {
+                cluster_id: spec.cluster_id.clone(),
+                cluster_type: spec.cluster_type.clone(),
+                sync_mode: spec.sync_mode.clone(),
+                ..ManagedClusterSpec::default()
+            },
+        );
+        object.metadata.namespace = Some(cluster.namespace.clone());
+        object.metadata.labels = Some(labels(request, cluster));
+        let made = api.create(&PostParams::default(), &object).await?;
+        info!(%cluster, id = %spec.cluster_id, "registered a cluster");
+        self.registry.apply(&made);
+        Ok(made)
+    }
+
+    fn approval(&self, cluster: ClusterKey, sid: String) -> ClusterRegistrationRequestStatus {
+        ClusterRegistrationRequestStatus {
+            dedicated_namespace: Some(cluster.namespace),
+            managed_cluster_name: Some(cluster.name),
+            sid: Some(sid),
+            bus_address: Some(self.config.bus_address.clone()),
+            result: Some(APPROVED.to_owned()),
+            ..ClusterRegistrationRequestStatus::default()
+        }
+    }
+
+    async fn write(&self, request: &ClusterRegistrationRequest, wanted: ClusterRegistrationRequestStatus) -> Result<(), Error> {
+        let json = |status: &ClusterRegistrationRequestStatus| serde_json::to_value(status).map_err(Error::SerdeError);
+        let present = request.status.clone().unwrap_or_default();
+        let Some(status) = difference(&json(&present)?, &json(&wanted)?) else { return Ok(()) };
+        let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
+        let patch = Patch::Merge(json!({ "status": status }));
+        match api.patch_status(&request.name_any(), &PatchParams::default(), &patch).await {
+            Err(Error::Api(status)) if status.code == 404 => Ok(()),
+            written => written.map(drop),
+        }
+    }
+}
+
+/// The answer to a request that is not granted; what it was granted before stays visible, and tells later that it was.
+fn refusal(request: &ClusterRegistrationRequest, result: &str, message: String) -> ClusterRegistrationRequestStatus {
+    let before = request.status.clone().unwrap_or_default();
+    ClusterRegistrationRequestStatus { result: Some(result.to_owned()), error_message: Some(message), ..before }
+}
+
+/// The labels of the namespace: the hub's own, without those the agent wished for its ManagedCluster.
+fn own_labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTreeMap<String, String> {
+    let mut bare = request.clone();
+    bare.spec.cluster_labels.clear();
+    labels(&bare, cluster)
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
+                Self::Refused { result: FAILED, message: format!("the API server refused to register the cluster: {}", status.message) }
+            }
+            other => Self::Later(other.to_string()),
+        }
+    }
+}

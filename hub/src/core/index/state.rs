@@ -1,0 +1,116 @@
+//! What the index keeps of each object it has seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Taint;
+use kube::ResourceExt;
+
+use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef, split_api_version};
+use crate::core::placement::Placement;
+use crate::core::plan::{Claimant, DesiredList, Rank};
+use crate::kinds::names::ANNOTATION_CONFIRM_PRUNE;
+use crate::kinds::{Feed, ManagedCluster, Subscription};
+
+/// A Subscription and the clusters it is bound to.
+pub struct BoundSubscription {
+    pub reference: SubscriptionRef,
+    pub generation: i64,
+    pub placement: Placement,
+    pub rank: Rank,
+    /// In the order of the spec.
+    pub feed_order: Vec<Feed>,
+    /// Objects it feeds, with the version its feed names.
+    pub feeds: BTreeMap<ObjectId, String>,
+    pub bound: BTreeSet<ClusterKey>,
+}
+
+/// A cluster and the Subscriptions bound to it.
+pub struct Cluster {
+    pub cluster_id: String,
+    pub sid: Option<String>,
+    labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
+    pub confirm_prune: Option<String>,
+    pub bound: BTreeSet<SubscriptionKey>,
+    pub emitted: Option<Emitted>,
+}
+
+/// What was last handed on for a cluster.
+#[derive(Clone, PartialEq)]
+pub struct Emitted {
+    pub sid: String,
+    pub entries: DesiredList,
+    pub confirm_prune: Option<String>,
+}
+
+impl BoundSubscription {
+    /// Reads a Subscription; it is bound to nothing yet.
+    pub fn read(subscription: &Subscription) -> Self {
+        let (spec, uid) = (&subscription.spec, subscription.uid().unwrap_or_default());
+        let created = subscription.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+        let key = key_of(subscription);
+        Self {
+            generation: subscription.metadata.generation.unwrap_or_default(),
+            placement: Placement::of(spec),
+            rank: Rank::new(spec.priority.unwrap_or_default(), created, &uid),
+            feed_order: spec.feeds.clone(),
+            feeds: spec.feeds.iter().map(identity_of).collect(),
+            reference: SubscriptionRef { namespace: key.namespace, name: key.name, uid },
+            bound: BTreeSet::new(),
+        }
+    }
+
+    /// Whether two readings differ in nothing that matters, such as in status or labels only.
+    pub fn wants_the_same(&self, other: &Self) -> bool {
+        (&self.reference, self.generation, &self.rank, &self.feed_order, &self.placement)
+            == (&other.reference, other.generation, &other.rank, &other.feed_order, &other.placement)
+    }
+
+    /// Whether its placement takes this cluster.
+    pub fn binds(&self, cluster: &Cluster) -> bool {
+        self.placement.binds(&cluster.labels, &cluster.taints)
+    }
+
+    /// Its part in a list.
+    pub fn claimant(&self) -> Claimant<'_> {
+        Claimant { bundle: &self.reference, rank: &self.rank, held: self.placement.problem().is_some(), feeds: &self.feeds }
+    }
+}
+
+impl Cluster {
+    /// Reads a ManagedCluster; nothing is bound to it yet.
+    pub fn read(cluster: &ManagedCluster) -> Self {
+        Self {
+            cluster_id: cluster.spec.cluster_id.clone(),
+            sid: cluster.status.as_ref().and_then(|status| status.sid.clone()),
+            labels: cluster.labels().clone(),
+            taints: cluster.spec.taints.clone(),
+            confirm_prune: cluster.annotations().get(ANNOTATION_CONFIRM_PRUNE).cloned(),
+            bound: BTreeSet::new(),
+            emitted: None,
+        }
+    }
+
+    /// Whether two readings differ in nothing that plans are made from, such as in a heartbeat only.
+    pub fn is_the_same(&self, other: &Self) -> bool {
+        (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
+    }
+}
+
+/// Names a Subscription.
+pub fn key_of(subscription: &Subscription) -> SubscriptionKey {
+    SubscriptionKey::new(subscription.namespace().unwrap_or_default(), subscription.name_any())
+}
+
+/// Names a ManagedCluster.
+pub fn cluster_key_of(cluster: &ManagedCluster) -> ClusterKey {
+    ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any())
+}
+
+/// The object that a feed names, and at which version.
+pub fn identity_of(feed: &Feed) -> (ObjectId, String) {
+    let (group, version) = split_api_version(&feed.api_version);
+    let namespace = feed.namespace.clone().unwrap_or_default();
+    let object = ObjectId { group: group.to_owned(), kind: feed.kind.clone(), namespace, name: feed.name.clone() };
+    (object, version.to_owned())
+}

@@ -1,0 +1,98 @@
+//! A ManagedCluster's status: the agent's facts, whether it is ready, and what on it is pending.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use super::condition::{Saying, whole_seconds};
+use super::{MAX_PENDING, Outcomes};
+use crate::core::id::ClusterKey;
+use crate::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
+use crate::kinds::{ManagedClusterStatus, Pending, PendingCounts, PendingObject};
+
+/// How old the stored times may get while nothing else changes: every write costs a commit.
+const STORED_TIMES_SECONDS: i64 = 300;
+
+impl Outcomes {
+    /// What a ManagedCluster's status should be, given what it was; none while no report of it has come.
+    pub fn cluster_status(&self, key: &ClusterKey, previous: &ManagedClusterStatus, now: Timestamp) -> Option<ManagedClusterStatus> {
+        let report = self.clusters.get(key)?.report.as_ref()?;
+        let mut status = previous.clone();
+        if let Some(facts) = &report.facts {
+            tell_facts(facts, &mut status);
+        }
+        status.pending = pending(report);
+        let ready = ready(report).after(&previous.conditions, None, now);
+        status.conditions.retain(|condition| condition.type_ != ready.type_);
+        status.conditions.insert(0, ready);
+        let changed = status != *previous;
+        tell_times(report, &mut status, changed);
+        Some(status)
+    }
+}
+
+fn tell_facts(facts: &ClusterFacts, status: &mut ManagedClusterStatus) {
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    status.k8s_version = text(&facts.k8s_version);
+    status.platform = text(&facts.platform);
+    status.agent_version = text(&facts.agent_version);
+    status.apiserver_url = text(&facts.apiserver_url);
+    (status.healthz, status.livez, status.readyz) = (facts.healthz, facts.livez, facts.readyz);
+    status.allocatable.clone_from(&facts.allocatable);
+    status.capacity.clone_from(&facts.capacity);
+    status.node_statistics.clone_from(&facts.node_statistics);
+    status.heartbeat_frequency_seconds = facts.heartbeat_frequency_seconds;
+}
+
+/// Times move with every heartbeat; they are stored with another change, or when they have grown old.
+fn tell_times(report: &ClusterReport, status: &mut ManagedClusterStatus, changed: bool) {
+    let observed = report.facts.as_ref().and_then(|facts| facts.observed_at);
+    for (new, stored) in [(report.last_contact, &mut status.last_contact), (observed, &mut status.last_observed_time)] {
+        let Some(new) = new else { continue };
+        let age = stored.as_ref().map(|stored| new.as_second() - stored.0.as_second());
+        if changed || age.is_none_or(|age| age >= STORED_TIMES_SECONDS) {
+            *stored = Some(Time(whole_seconds(new)));
+        }
+    }
+}
+
+fn ready(report: &ClusterReport) -> Saying {
+    let say = |status, reason, message: String| Saying::new("Ready", status, reason, message);
+    let known = report.facts.as_ref();
+    match (report.connected, report.last_contact, known) {
+        (false, None, _) => say("Unknown", "ClusterStatusNeverUpdated", "the agent has not been heard from".to_owned()),
+        (false, Some(_), _) => say("Unknown", "ClusterStatusUnknown", "the agent is offline; see lastContact for when it was last heard from".to_owned()),
+        (true, _, None) => say("Unknown", "ClusterStatusNeverUpdated", "the agent is connected and has not reported its cluster yet".to_owned()),
+        (true, _, Some(facts)) if (facts.livez && facts.readyz) || facts.healthz => say("True", "ManagedClusterReady", "the cluster is ready".to_owned()),
+        (true, _, Some(_)) => say("False", "ManagedClusterNotReady", "the cluster's API server says that it is not ready".to_owned()),
+    }
+}
+
+fn pending(report: &ClusterReport) -> Option<Pending> {
+    let mut pending = Pending::default();
+    for object in &report.objects {
+        let (count, state, message) = match &object.state {
+            ObjectState::Unclaimed => (&mut pending.counts.unclaimed, "Unclaimed", ""),
+            ObjectState::Kept { why } => (&mut pending.counts.kept, "Kept", why.as_str()),
+            ObjectState::Removing => (&mut pending.counts.removing, "Removing", ""),
+            _ => continue,
+        };
+        *count += 1;
+        if pending.objects.len() < MAX_PENDING {
+            pending.objects.push(told(object, state, message));
+        }
+    }
+    pending.list_hash = report.list_hash.clone().filter(|_| pending.counts.unclaimed > 0);
+    (pending.counts != PendingCounts::default()).then_some(pending)
+}
+
+fn told(report: &ObjectReport, state: &str, message: &str) -> PendingObject {
+    let object = &report.object;
+    PendingObject {
+        group: object.group.clone(),
+        kind: object.kind.clone(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        state: state.to_owned(),
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,127 @@
+//! What became of the plans: reports of clusters judged against what was planned, and the statuses that follow.
+//!
+//! Invariants: a report on an older plan proves nothing about the present one; a cluster that is away keeps what was last known of it
+//! and counts as offline, not as failed; statuses follow from the state alone, so writing one twice changes nothing.
+
+mod cluster;
+mod condition;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::verdict::Verdict;
+use super::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef};
+use super::index::SubscriptionFacts;
+use super::plan::{DesiredEntry, DesiredList};
+use super::report::{ClusterReport, ObjectReport};
+
+/// How many clusters, and how many objects, a status names one by one.
+pub const MAX_CLUSTERS: usize = 500;
+/// How many pending objects a ManagedCluster's status names.
+pub const MAX_PENDING: usize = 100;
+
+/// Plans, reports, and whose status has to be looked at again.
+#[derive(Default)]
+pub struct Outcomes {
+    clusters: BTreeMap<ClusterKey, ClusterState>,
+    subscriptions: BTreeMap<SubscriptionKey, SubscriptionFacts>,
+    dirty_clusters: BTreeSet<ClusterKey>,
+    dirty_subscriptions: BTreeSet<SubscriptionKey>,
+}
+
+/// What is known of one cluster.
+#[derive(Default)]
+struct ClusterState {
+    cluster_id: String,
+    plan: Option<(u64, DesiredList)>,
+    report: Option<ClusterReport>,
+    /// The report's objects, to be found.
+    objects: BTreeMap<ObjectId, Vec<ObjectReport>>,
+    verdicts: BTreeMap<SubscriptionRef, Verdict>,
+}
+
+impl Outcomes {
+    /// Takes the plan of a cluster, rendered at `rv`.
+    pub fn plan(&mut self, cluster: ClusterKey, cluster_id: String, rv: u64, entries: DesiredList) {
+        let state = self.clusters.entry(cluster.clone()).or_default();
+        state.cluster_id = cluster_id;
+        state.plan = Some((rv, entries));
+        self.judge(&cluster);
+        self.dirty_clusters.insert(cluster);
+    }
+
+    /// Forgets a cluster.
+    pub fn remove_cluster(&mut self, cluster: &ClusterKey) {
+        let Some(state) = self.clusters.remove(cluster) else { return };
+        self.dirty_clusters.remove(cluster);
+        self.dirty_subscriptions.extend(state.verdicts.keys().map(SubscriptionRef::key));
+    }
+
+    /// Takes what the index knows of a Subscription.
+    pub fn subscription(&mut self, facts: SubscriptionFacts) {
+        let key = facts.reference.key();
+        self.subscriptions.insert(key.clone(), facts);
+        self.dirty_subscriptions.insert(key);
+    }
+
+    /// Forgets a Subscription.
+    pub fn remove_subscription(&mut self, key: &SubscriptionKey) {
+        self.subscriptions.remove(key);
+        self.dirty_subscriptions.remove(key);
+    }
+
+    /// Takes a report.
+    pub fn report(&mut self, mut report: ClusterReport) {
+        let cluster = report.cluster.clone();
+        let state = self.clusters.entry(cluster.clone()).or_default();
+        let known = state.report.take().and_then(|old| old.facts);
+        report.facts = report.facts.or(known);
+        state.objects.clear();
+        for object in &report.objects {
+            state.objects.entry(object.object.clone()).or_default().push(object.clone());
+        }
+        state.report = Some(report);
+        self.judge(&cluster);
+        self.dirty_clusters.insert(cluster);
+    }
+
+    /// The Subscriptions and clusters whose status may have changed since the last time.
+    pub fn take_touched(&mut self) -> (BTreeSet<SubscriptionKey>, BTreeSet<ClusterKey>) {
+        (std::mem::take(&mut self.dirty_subscriptions), std::mem::take(&mut self.dirty_clusters))
+    }
+
+    fn judge(&mut self, cluster: &ClusterKey) {
+        let Some(state) = self.clusters.get_mut(cluster) else { return };
+        let new = state.judge();
+        let old = std::mem::replace(&mut state.verdicts, new);
+        let new = &state.verdicts;
+        let differs = |bundle: &&SubscriptionRef| old.get(*bundle) != new.get(*bundle);
+        self.dirty_subscriptions.extend(old.keys().chain(new.keys()).filter(differs).map(SubscriptionRef::key));
+    }
+}
+
+impl ClusterState {
+    fn judge(&self) -> BTreeMap<SubscriptionRef, Verdict> {
+        let entries = self.plan.as_ref().map(|(_, entries)| entries.as_ref()).unwrap_or_default();
+        let bundles = entries.chunk_by(|one, two| one.bundle == two.bundle);
+        bundles.map(|entries| (entries[0].bundle.clone(), Verdict::of(self, entries))).collect()
+    }
+
+    fn is_connected(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.connected)
+    }
+
+    /// Whether the report speaks of the present plan.
+    fn is_current(&self) -> bool {
+        let listed = self.report.as_ref().and_then(|report| report.listed_at_rv);
+        self.plan.as_ref().is_some_and(|(rv, _)| listed.is_some_and(|listed| listed >= *rv))
+    }
+
+    fn object(&self, entry: &DesiredEntry) -> Option<&ObjectReport> {
+        let candidates = self.objects.get(&entry.object)?;
+        candidates.iter().find(|report| report.bundles.is_empty() || report.bundles.contains(&entry.bundle.uid))
+    }
+}

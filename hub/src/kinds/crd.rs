@@ -1,0 +1,36 @@
+//! CustomResourceDefinitions and schemas generated from the types.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use super::{ClusterRegistrationRequest, ManagedCluster, Subscription, manifest, schema};
+
+/// The CRDs of all own kinds, as a parent cluster needs them.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    documents().into_iter().map(|crd| serde_json::from_value(crd).expect("generated from the type it is read into")).collect()
+}
+
+/// The structural `openAPIV3Schema` of each own kind, by kind.
+pub fn schemas() -> BTreeMap<&'static str, Value> {
+    const KINDS: [&str; 4] = ["ClusterRegistrationRequest", "ManagedCluster", "Manifest", "Subscription"];
+    let schema_of = |mut crd: Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
+    KINDS.into_iter().zip(documents().into_iter().map(schema_of)).collect()
+}
+
+/// The CRDs as JSON, sorted by kind.
+fn documents() -> [Value; 4] {
+    let derived = [ClusterRegistrationRequest::crd(), ManagedCluster::crd(), Subscription::crd()];
+    let [request, cluster, subscription] = derived.map(|crd| {
+        let mut crd = serde_json::to_value(crd).expect("a CRD is plain JSON");
+        schema::drop_empty_defaults(&mut crd);
+        crd
+    });
+    [request, cluster, manifest::crd(), subscription]
+}
+
+#[cfg(test)]
+#[path = "crd_tests.rs"]
+mod tests;

@@ -1,0 +1,33 @@
+//! Every group, namespace, label and annotation name the hub reads or writes; nowhere else is one spelled out.
+
+/// API group of ManagedCluster and ClusterRegistrationRequest.
+pub const CLUSTERS_GROUP: &str = "clusters.clusternet.io";
+/// API group of Subscription, Manifest and the kinds beside them.
+pub const APPS_GROUP: &str = "apps.clusternet.io";
+
+/// Where Manifests live, whatever the namespace of the template they hold.
+pub const RESERVED_NAMESPACE: &str = "clusternet-reserved";
+
+/// Says which program made an object.
+pub const LABEL_CREATED_BY: &str = "clusternet.io/created-by";
+/// Value of `LABEL_CREATED_BY` on everything an agent applies, and on what registration makes for it.
+pub const CREATED_BY_AGENT: &str = "clusternet-agent";
+/// Says who registered a cluster.
+pub const LABEL_REGISTERED_BY: &str = "clusters.clusternet.io/registered-by";
+/// A cluster's identity: the UID of its Lease `clusternet-agent`.
+pub const LABEL_CLUSTER_ID: &str = "clusters.clusternet.io/cluster-id";
+/// A cluster's name.
+pub const LABEL_CLUSTER_NAME: &str = "clusters.clusternet.io/cluster-name";
+
+/// Carries the bus id an agent had and would like again, on a ClusterRegistrationRequest.
+pub const ANNOTATION_SID: &str = "clusternet.io/sid";
+/// Confirms that unproven objects of the list with this hash may be pruned, on a ManagedCluster.
+pub const ANNOTATION_CONFIRM_PRUNE: &str = "clusternet.io/confirm-prune";
+
+/// Taint that Clusternet puts on a cluster it has not heard of; being away is no reason to lose work, so it never unbinds.
+pub const TAINT_UNSCHEDULABLE: &str = "clusters.clusternet.io/unschedulable";
+
+/// What `kubectl apply` leaves behind: a copy of the user's file, of no use on a member.
+pub const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Prefixes of annotations that are the hub's own and never travel to a member.
+pub const OWN_ANNOTATION_PREFIXES: [&str; 2] = ["apps.clusternet.io/", "hub.clusternet.io/"];
