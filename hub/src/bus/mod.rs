@@ -12,7 +12,10 @@
 mod downlink;
 mod drain;
 pub mod gate;
-pub mod topics;
+pub mod topics {
+    pub use bus_schema::id::Sid;
+    pub use bus_schema::topic::{Direction, Topic};
+}
 
 use std::fmt;
 use std::net::SocketAddr;

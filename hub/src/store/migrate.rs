@@ -19,7 +19,7 @@ const MIGRATIONS: &[&str] = &["
         rv INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER NOT NULL,
         resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
         body BLOB NOT NULL, prev BLOB);
-"];
+", crate::sync::TABLES];
 
 /// Opens the file for the writer, checks it and brings it to the newest schema.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {

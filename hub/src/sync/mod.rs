@@ -1,1 +1,33 @@
-//! Being laid.
+//! Keeps every agent's list equal to the desired one: one task a cluster, around the pure [`bus_schema::link::hub::HubLink`].
+//!
+//! `dispatch` gives each cluster its sessions and plans; `cluster` is the task; `library` remembers hashes and encodings that many
+//! clusters share; `tables` is what survives; `report` turns a status table into what the controllers understand.
+//! One cluster's flood delays nobody: its task alone waits, and its socket is not read meanwhile.
+
+mod cluster;
+mod dispatch;
+mod library;
+mod report;
+mod tables;
+
+pub use dispatch::{Inputs, run};
+pub use tables::TABLES;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bus_schema::hash::HashKey;
+use bus_schema::id::IncarnationId;
+use bus_schema::link::hub::HubConfig;
+
+use crate::store::{Store, StoreError};
+
+/// What the hub tells agents about itself, read once at its start.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn hub_config(store: &Store) -> Result<HubConfig, StoreError> {
+    let closed: BTreeMap<IncarnationId, u64> = store.read(tables::closed_incarnations).await?;
+    let incarnation = IncarnationId(u64::from_be_bytes(store.incarnation().0));
+    Ok(HubConfig { key: HashKey::public(), incarnation, closed: Arc::new(closed) })
+}

@@ -1,0 +1,263 @@
+//! The task of one cluster: its sessions, its plan, its timers, around one state machine.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus_schema::hash::Hash;
+use bus_schema::id::{Millis, Nonce, Sid};
+use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
+use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState, no_session};
+use k8s_openapi::jiff::Timestamp;
+use ring::rand::SecureRandom;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::library::{Library, Shelf};
+use super::{report, tables};
+use crate::bus::{Downlink, Event, SendError, Session, Uplink};
+use crate::controller::latest;
+use crate::core::id::ClusterKey;
+use crate::core::plan::PlanUpdate;
+use crate::core::report::ClusterReport;
+use crate::store::{Store, StoreError};
+
+/// Longest sleep of the task.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What all cluster tasks share.
+pub struct Shared {
+    pub store: Store,
+    pub config: HubConfig,
+    pub library: Arc<Library>,
+    pub reports: latest::Sender<ClusterKey, ClusterReport>,
+    pub started: Instant,
+    pub stop: CancellationToken,
+}
+
+/// What a cluster is to have.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// Not known yet: this hub has not seen everything that feeds it.
+    Unknown,
+    /// There is no such cluster.
+    NoCluster,
+    Desired(PlanUpdate),
+}
+
+/// Runs until the plan's sender is gone or the hub stops.
+pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Session>, mut plans: watch::Receiver<Plan>) {
+    let state = match shared.store.read(move |connection| tables::load(connection, sid)).await {
+        Ok(state) => state,
+        Err(error) => return tracing::error!(%sid, %error, "the link's state cannot be read: this cluster is not served"),
+    };
+    let mut task = Task::new(sid, shared.clone(), state);
+    let mut uplink: Option<Uplink> = None;
+    task.take_plan(&plans.borrow_and_update().clone());
+    loop {
+        if task.downlink.is_none() {
+            uplink = None;
+        }
+        if let Err(error) = task.pump().await {
+            return tracing::error!(%sid, %error, "the link's state cannot be stored: this cluster is not served");
+        }
+        let wait = task.wait();
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            Some(session) = sessions.recv() => {
+                if let Some(opened) = task.open(session) {
+                    uplink = Some(opened);
+                }
+            }
+            changed = plans.changed() => match changed {
+                Ok(()) => task.take_plan(&plans.borrow_and_update().clone()),
+                Err(_) => return,
+            },
+            event = next_event(&mut uplink) => task.take_event(event),
+            ready = task.ready() => task.take_ready(ready),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn next_event(uplink: &mut Option<Uplink>) -> Option<Event> {
+    match uplink {
+        Some(uplink) => uplink.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Task {
+    sid: Sid,
+    shared: Arc<Shared>,
+    link: HubLink,
+    shelf: Shelf,
+    cluster: Option<ClusterKey>,
+    unknown: bool,
+    downlink: Option<Downlink>,
+    /// The downlink takes a frame of this size now.
+    room: Option<usize>,
+    last_contact: Option<Timestamp>,
+    random: ring::rand::SystemRandom,
+}
+
+impl Task {
+    fn new(sid: Sid, shared: Arc<Shared>, state: HubState) -> Task {
+        let link = HubLink::new(shared.config.clone(), state);
+        let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
+        let random = ring::rand::SystemRandom::new();
+        Task { sid, shared, link, shelf, cluster: None, unknown: false, downlink: None, room: None, last_contact: None, random }
+    }
+
+    fn now(&self) -> Millis {
+        self.shared.started.elapsed().as_millis() as Millis
+    }
+
+    fn nonce(&self) -> Nonce {
+        let mut nonce = [0; 32];
+        self.random.fill(&mut nonce).expect("the system has randomness");
+        nonce
+    }
+
+    /// Takes a connection, unless a later one is here already.
+    fn open(&mut self, session: Session) -> Option<Uplink> {
+        let newer = self.downlink.as_ref().is_none_or(|downlink| downlink.conn() < session.conn);
+        if !newer {
+            return None;
+        }
+        tracing::info!(sid = %self.sid, peer = %session.peer, "agent connected");
+        self.link.disconnected();
+        self.downlink = Some(session.downlink);
+        self.room = None;
+        Some(session.uplink)
+    }
+
+    fn take_plan(&mut self, plan: &Plan) {
+        self.unknown = matches!(plan, Plan::NoCluster);
+        let Plan::Desired(update) = plan else { return };
+        let now = self.now();
+        let prepared = self.shared.library.prepare(&update.entries);
+        if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
+            self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+        }
+        self.cluster = Some(update.cluster.clone());
+        self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
+        self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
+        self.report();
+    }
+
+    fn take_event(&mut self, event: Option<Event>) {
+        match event {
+            Some(Event::Frame(frame)) => {
+                self.last_contact = Some(Timestamp::now());
+                if self.unknown {
+                    return self.say_unknown();
+                }
+                let (nonce, now) = (self.nonce(), self.now());
+                if let Err(error) = self.link.frame(&frame.payload, nonce, now) {
+                    tracing::debug!(sid = %self.sid, %error, "a frame was not taken");
+                }
+            }
+            Some(Event::Closed(closed)) => {
+                tracing::info!(sid = %self.sid, cause = ?closed.cause, "agent disconnected");
+                self.close();
+            }
+            None => self.close(),
+        }
+    }
+
+    /// The agent registers again, proposing the sid it had.
+    fn say_unknown(&self) {
+        if let Some(downlink) = &self.downlink {
+            let _ = downlink.try_send(no_session(true).into());
+        }
+    }
+
+    fn close(&mut self) {
+        self.downlink = None;
+        self.room = None;
+        self.link.disconnected();
+        self.report();
+    }
+
+    /// Waits until the downlink takes one frame of the size that the link drains in a second.
+    async fn ready(&self) -> Result<usize, SendError> {
+        match &self.downlink {
+            Some(downlink) if self.room.is_none() => {
+                let rate = downlink.drain_rate().map_or(MAX_FRAME, |rate| usize::try_from(rate).unwrap_or(MAX_FRAME));
+                let frame = rate.clamp(MIN_FRAME, MAX_FRAME);
+                downlink.ready(frame).await.map(|()| frame)
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn take_ready(&mut self, ready: Result<usize, SendError>) {
+        match ready {
+            Ok(frame) => self.room = Some(frame),
+            Err(error) => {
+                tracing::debug!(sid = %self.sid, %error, "the downlink has ended");
+                self.close();
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let due = self.link.poll_timeout().map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
+        match self.downlink {
+            Some(_) if self.room.is_some() => due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
+            _ => LONGEST_WAIT,
+        }
+    }
+
+    /// Commits what was decided, then tells it.
+    async fn pump(&mut self) -> Result<(), StoreError> {
+        let writes = self.link.take_writes();
+        if !writes.is_empty() {
+            let sid = self.sid;
+            self.shared
+                .store
+                .write(move |tx| {
+                    tables::create(tx.connection(), sid)?;
+                    writes.iter().try_for_each(|write| tables::save(tx.connection(), sid, write))?;
+                    Ok::<(), StoreError>(())
+                })
+                .await?;
+        }
+        self.take_events();
+        self.transmit();
+        Ok(())
+    }
+
+    fn take_events(&mut self) {
+        let mut changed = false;
+        while let Some(event) = self.link.poll_event() {
+            changed = true;
+            match event {
+                HubEvent::Confirmed { boot, restored } => tracing::info!(sid = %self.sid, %boot, restored, "in session"),
+                HubEvent::Cloned { boots } => tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity: neither is served until one is chosen"),
+                HubEvent::Listed(root) => tracing::debug!(sid = %self.sid, %root, "listed"),
+                HubEvent::Status => {}
+                HubEvent::Rejected(message) => tracing::warn!(sid = %self.sid, message, "refused"),
+            }
+        }
+        if changed {
+            self.report();
+        }
+    }
+
+    fn transmit(&mut self) {
+        let now = self.now();
+        let (Some(room), Some(downlink)) = (self.room, &self.downlink) else { return };
+        let Some(frame) = self.link.poll_transmit(&self.shelf, room, now) else { return };
+        self.room = None;
+        if let Err(error) = downlink.try_send(frame.into()) {
+            tracing::debug!(sid = %self.sid, %error, "a frame was lost on its way to the link");
+        }
+    }
+
+    fn report(&self) {
+        let Some(cluster) = &self.cluster else { return };
+        let connected = self.downlink.is_some() && self.link.session().is_some();
+        self.shared.reports.send(cluster.clone(), report::of(cluster, &self.link, connected, self.last_contact));
+    }
+}

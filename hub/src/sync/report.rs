@@ -1,0 +1,74 @@
+//! A committed status table, as the controllers understand it.
+
+use bus_schema::id::ObjectId;
+use bus_schema::link::hub::HubLink;
+use bus_schema::list::{DesiredList, Wanted};
+use bus_schema::status::{State, Status};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use crate::core::id::ClusterKey;
+use crate::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
+
+/// Everything now known of one cluster.
+pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: Option<Timestamp>) -> ClusterReport {
+    let table = link.table();
+    let desired = link.desired();
+    let current = desired.filter(|desired| desired.list.root.short() == table.listed);
+    let rows = table.rows.iter().filter(|(object, _)| !object.kind.is_empty());
+    ClusterReport {
+        cluster: cluster.clone(),
+        listed_at_rv: current.map(|desired| desired.resource_version),
+        connected,
+        last_contact,
+        objects: rows.map(|(object, status)| object_report(object, status, desired.map(|desired| &*desired.list))).collect(),
+        list_hash: desired.map(|desired| desired.list.root.to_string()),
+        facts: table.rows.get(&ObjectId::default()).and_then(|row| facts(&row.facts, last_contact)),
+    }
+}
+
+fn object_report(object: &ObjectId, status: &Status, list: Option<&DesiredList>) -> ObjectReport {
+    let ObjectId { group, kind, namespace, name } = object.clone();
+    let state = state(status, list.and_then(|list| list.claims(object).first()).map(|claim| claim.wanted));
+    ObjectReport { object: crate::core::id::ObjectId { group, kind, namespace, name }, bundles: Vec::new(), state, healthy: None }
+}
+
+/// A state of older content says nothing of what is desired now.
+fn state(status: &Status, wanted: Option<Wanted>) -> ObjectState {
+    let about_now = match wanted {
+        Some(Wanted::Content { hash, .. }) => status.hash == Some(hash),
+        Some(Wanted::Keep) | None => true,
+    };
+    let message = status.message.clone();
+    match status.state {
+        State::Unclaimed => ObjectState::Unclaimed,
+        State::Kept => ObjectState::Kept { why: message },
+        State::Removing => ObjectState::Removing,
+        _ if !about_now => ObjectState::Pending,
+        State::Pending => ObjectState::Pending,
+        State::Applied => ObjectState::Applied,
+        State::Failed | State::Refused => ObjectState::Failed { code: status.code as u16, message },
+        State::Rejected => ObjectState::Rejected { message },
+    }
+}
+
+fn facts(json: &[u8], observed_at: Option<Timestamp>) -> Option<ClusterFacts> {
+    let facts: Value = serde_json::from_slice(json).ok()?;
+    let text = |field: &str| facts[field].as_str().unwrap_or_default().to_owned();
+    let truth = |field: &str| facts[field].as_bool().unwrap_or(false);
+    let quantities = |field: &str| serde_json::from_value(facts[field].clone()).unwrap_or_default();
+    Some(ClusterFacts {
+        observed_at,
+        k8s_version: text("k8sVersion"),
+        platform: text("platform"),
+        agent_version: text("agentVersion"),
+        apiserver_url: text("apiserverURL"),
+        healthz: truth("healthz"),
+        livez: truth("livez"),
+        readyz: truth("readyz"),
+        allocatable: quantities("allocatable"),
+        capacity: quantities("capacity"),
+        node_statistics: serde_json::from_value(facts["nodeStatistics"].clone()).ok(),
+        heartbeat_frequency_seconds: None,
+    })
+}
