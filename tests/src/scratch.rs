@@ -1,0 +1,71 @@
+//! A test's temporary folder, kept when the test fails so that its logs can be read.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, process, thread};
+
+use anyhow::{Context, Result};
+
+/// Every folder, namespace and control group of this harness is called `cn<process id>-<number>...`, so that a later run knows whose it was.
+pub fn unique_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("cn{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A temporary folder that goes with the value, unless the test failed or `CLUSTERNET_EDGE_KEEP` is set.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes a folder whose name ends in `label`.
+    ///
+    /// # Errors
+    /// When the temporary folder can't be written.
+    pub fn create(label: &str) -> Result<Self> {
+        let path = env::temp_dir().join(format!("{}-{label}", unique_name()));
+        fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a folder inside it.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if thread::panicking() || env::var_os("CLUSTERNET_EDGE_KEEP").is_some() {
+            eprintln!("logs kept in {}", self.path.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("can't remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_goes_with_the_value() {
+        let scratch = Scratch::create("goes").unwrap();
+        let path = scratch.path().to_owned();
+        fs::write(scratch.folder("inner").unwrap().join("file"), "x").unwrap();
+        drop(scratch);
+        assert!(!path.exists());
+    }
+}
