@@ -46,7 +46,7 @@ pub use kubectl::{Kubectl, KubectlVersion};
 pub use member::{Member, MemberBuilder};
 pub use net::{LinkBytes, Site};
 pub use node::Node;
-pub use pki::{Authority, Credential};
+pub use pki::{Authority, BareKey, Credential};
 pub use process::{Launch, Memory, Process};
 pub use relay::{Relay, Traffic};
 pub use scratch::Scratch;

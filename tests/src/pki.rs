@@ -24,6 +24,15 @@ pub struct Credential {
     pub key: PathBuf,
 }
 
+/// A key pair without a certificate, as files.
+#[derive(Clone, Debug)]
+pub struct BareKey {
+    /// The private key in PEM.
+    pub private: PathBuf,
+    /// The public key in PEM.
+    pub public: PathBuf,
+}
+
 impl Authority {
     /// Makes an authority and writes `ca.crt` into the folder.
     ///
@@ -70,14 +79,16 @@ impl Authority {
         self.issue(file, params)
     }
 
-    /// Writes a key pair without a certificate, as service account tokens are signed with, and returns the key's file.
+    /// Writes a key pair without a certificate, as service account tokens are signed with: `<file>.key` and `<file>.pub`.
     ///
     /// # Errors
     /// When the folder can't be written.
-    pub fn bare_key(&self, file: &str) -> Result<PathBuf> {
-        let path = self.folder.join(format!("{file}.key"));
-        write(&path, &KeyPair::generate().context("can't make a key")?.serialize_pem())?;
-        Ok(path)
+    pub fn bare_key(&self, file: &str) -> Result<BareKey> {
+        let key = KeyPair::generate().context("can't make a key")?;
+        let [private, public] = ["key", "pub"].map(|kind| self.folder.join(format!("{file}.{kind}")));
+        write(&private, &key.serialize_pem())?;
+        write(&public, &key.public_key_pem())?;
+        Ok(BareKey { private, public })
     }
 
     /// Writes a kubeconfig that holds its certificates itself, so that it can be copied.

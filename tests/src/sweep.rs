@@ -26,6 +26,7 @@ pub fn sweep_dead_runs() {
 }
 
 /// Everything of this test process that is still on the machine, a line each; empty when all was cleaned up.
+/// Tests of one file share a process: ask when no other of them runs.
 #[must_use]
 pub fn leftovers() -> Vec<String> {
     let own = format!("cn{}-", std::process::id());

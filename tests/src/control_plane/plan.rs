@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{Controllers, SERVICE_ADDRESS};
 use crate::cache::Tool;
 use crate::net::Site;
-use crate::pki::Authority;
+use crate::pki::{Authority, BareKey};
 use crate::process::Launch;
 use crate::scratch::Scratch;
 
@@ -78,8 +78,8 @@ impl Plan<'_> {
             .args(["--unsafe-no-fsync", "--logger=zap", "--log-level=warn"])
     }
 
-    fn api_server(&self, accounts: &Path) -> Result<Launch> {
-        let (ca, accounts) = (self.authority.certificate_file(), accounts.display());
+    fn api_server(&self, accounts: &BareKey) -> Result<Launch> {
+        let ca = self.authority.certificate_file();
         let names = ["localhost", "127.0.0.1", &SERVICE_ADDRESS.to_string(), &self.address.to_string(), "kubernetes.default.svc"];
         let serving = self.authority.server("kube-apiserver", &names.map(str::to_owned))?;
         let proxy = self.authority.user("front-proxy", "front-proxy-client", "front-proxy")?;
@@ -92,8 +92,8 @@ impl Plan<'_> {
             .arg(format!("--bind-address={bind}"))
             .arg(format!("--advertise-address={}", self.address))
             .arg(format!("--secure-port={}", self.ports.api))
-            .arg(format!("--service-account-key-file={accounts}"))
-            .arg(format!("--service-account-signing-key-file={accounts}"))
+            .arg(file("service-account-key-file", &accounts.public))
+            .arg(file("service-account-signing-key-file", &accounts.private))
             .arg(file("tls-cert-file", &serving.certificate))
             .arg(file("tls-private-key-file", &serving.key))
             .arg(file("client-ca-file", &ca))
@@ -106,11 +106,11 @@ impl Plan<'_> {
             .args(API_SERVER_FLAGS))
     }
 
-    fn controller_manager(&self, accounts: &Path) -> Result<Launch> {
+    fn controller_manager(&self, accounts: &BareKey) -> Result<Launch> {
         Ok(self
             .launch("kube-controller-manager", Tool::Kubernetes("kube-controller-manager").path()?)
             .arg(format!("--kubeconfig={}", self.system_kubeconfig("kube-controller-manager")?.display()))
-            .arg(format!("--service-account-private-key-file={}", accounts.display()))
+            .arg(format!("--service-account-private-key-file={}", accounts.private.display()))
             .arg(format!("--root-ca-file={}", self.authority.certificate_file().display()))
             .args(["--use-service-account-credentials", "--leader-elect=false", "--secure-port=0"]))
     }
