@@ -1,7 +1,7 @@
 //! Where the programs that the tests run are found: the install script's cache, Debian's packages, this workspace's target folder.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -47,14 +47,13 @@ impl Tool {
 }
 
 fn cache_root() -> Result<PathBuf> {
-    if let Some(root) = env::var_os("CLUSTERNET_EDGE_CACHE") {
-        return Ok(root.into());
+    // An empty variable counts as unset, as in the install script.
+    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(root) = folder("CLUSTERNET_EDGE_CACHE") {
+        return Ok(root);
     }
-    let base = match env::var_os("XDG_CACHE_HOME") {
-        Some(base) => PathBuf::from(base),
-        None => Path::new(&env::var_os("HOME").context("HOME is not set")?).join(".cache"),
-    };
-    Ok(base.join("clusternet-edge"))
+    let home = || folder("HOME").map(|home| home.join(".cache"));
+    Ok(folder("XDG_CACHE_HOME").or_else(home).context("HOME is not set")?.join("clusternet-edge"))
 }
 
 /// A program of this workspace, from the target folder that the running test was built into.

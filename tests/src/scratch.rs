@@ -1,4 +1,5 @@
-//! A test's temporary folder, kept when the test fails so that its logs can be read.
+//! A test's temporary folder. It is kept after a panic, so that its logs can be read; for a test that returns an error,
+//! which no value can see, run it again with `CLUSTERNET_EDGE_KEEP=1`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ pub fn unique_name() -> String {
     format!("cn{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A temporary folder that goes with the value, unless the test failed or `CLUSTERNET_EDGE_KEEP` is set.
+/// A temporary folder that goes with the value, unless the test panicked or `CLUSTERNET_EDGE_KEEP` is set.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,

@@ -128,7 +128,8 @@ impl Plan<'_> {
     }
 }
 
-const API_SERVER_FLAGS: [&str; 9] = [
+const API_SERVER_FLAGS: [&str; 10] = [
+    "--kubelet-preferred-address-types=InternalIP",
     "--endpoint-reconciler-type=none",
     "--service-account-issuer=https://kubernetes.default.svc",
     "--authorization-mode=Node,RBAC",
