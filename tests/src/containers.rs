@@ -62,25 +62,6 @@ impl Containers {
         Ok(())
     }
 
-    /// Removes what containerd and its shims leave outside their own folders, once they are dead.
-    pub fn remove_traces(&self) -> Result<()> {
-        for socket in self.shim_sockets() {
-            // Only ever a socket: the name was read from a file.
-            if fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
-                fs::remove_file(&socket).with_context(|| format!("can't remove {}", socket.display()))?;
-            }
-        }
-        let of_network = |path: &Path| file_name(path).starts_with(&format!("{}-", self.network));
-        remove_where(Path::new(NETWORK_RESULTS), of_network)?;
-        remove_where(Path::new(LOG_LINKS), |path| fs::read_link(path).is_ok_and(|target| target.starts_with(&self.folder)))
-    }
-
-    fn shim_sockets(&self) -> Vec<PathBuf> {
-        let tasks = self.folder.join("state/io.containerd.runtime.v2.task/k8s.io");
-        let addresses = files(&tasks).into_iter().filter_map(|task| fs::read_to_string(task.join("address")).ok());
-        addresses.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from)).collect()
-    }
-
     fn ctr(&self, args: &[&str]) -> Result<String> {
         let socket = self.socket();
         run("ctr", &[&["--address", &*socket.to_string_lossy(), "--namespace", "k8s.io"], args].concat())
@@ -138,6 +119,30 @@ Root = "{folder}/runc"
             }],
         })
     }
+}
+
+/// Removes the sockets that the shims of the containerd in this folder left when they were killed.
+pub fn forget_shims(folder: &Path) -> Result<()> {
+    let tasks = files(&folder.join("state/io.containerd.runtime.v2.task/k8s.io"));
+    let addresses = tasks.into_iter().filter_map(|task| fs::read_to_string(task.join("address")).ok());
+    for socket in addresses.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from)) {
+        // Only ever a socket: the name was read from a file. A pod's containers share one.
+        if fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(&socket).with_context(|| format!("can't remove {}", socket.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes kubelet's links to the logs of pods in this folder.
+pub fn forget_logs(folder: &Path) -> Result<()> {
+    remove_where(Path::new(LOG_LINKS), |path| fs::read_link(path).is_ok_and(|target| target.starts_with(folder)))
+}
+
+/// Removes the pod network's records of pods that were never taken down.
+pub fn forget_network(network: &str) -> Result<()> {
+    let prefix = format!("{network}-");
+    remove_where(Path::new(NETWORK_RESULTS), |path| file_name(path).starts_with(&prefix))
 }
 
 fn remove_where(folder: &Path, ours: impl Fn(&Path) -> bool) -> Result<()> {

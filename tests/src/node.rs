@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cache::Tool;
 use crate::cgroup::Cgroup;
-use crate::containers::Containers;
+use crate::containers::{Containers, forget_logs, forget_network, forget_shims};
 use crate::control_plane::{ControlPlane, SERVICE_ADDRESS};
 use crate::net::Site;
 use crate::process::{Launch, Process};
@@ -83,7 +83,9 @@ impl Node {
     /// When a process survives.
     pub fn kill(&self) -> Result<()> {
         self.lock().drain(..).rev().for_each(|mut process| process.kill());
-        self.cgroup.kill_all()
+        self.cgroup.kill_all()?;
+        // Now, because a new containerd forgets which they were.
+        forget_shims(self.scratch.path())
     }
 
     fn wait_until_ready(&self) -> Result<()> {
@@ -97,7 +99,8 @@ impl Node {
 
     fn clean_up(&self) -> Result<()> {
         self.kill()?;
-        self.containers.remove_traces()?;
+        forget_logs(self.scratch.path())?;
+        forget_network(self.site.name())?;
         unmount_below(self.scratch.path())
     }
 

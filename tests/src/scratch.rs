@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, fs, process, thread};
+use std::{env, fs, io, process, thread};
 
 use anyhow::{Context, Result};
 
@@ -45,13 +45,21 @@ impl Scratch {
         fs::create_dir_all(&path).with_context(|| format!("can't make {}", path.display()))?;
         Ok(path)
     }
+
+    /// Under a name that no sweep takes for a dead run's.
+    fn set_aside(&self) -> io::Result<()> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let kept = self.path.with_file_name(format!("kept-{name}"));
+        fs::rename(&self.path, &kept)?;
+        eprintln!("logs kept in {}", kept.display());
+        Ok(())
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if thread::panicking() || env::var_os("CLUSTERNET_EDGE_KEEP").is_some() {
-            eprintln!("logs kept in {}", self.path.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.path) {
+        let keep = thread::panicking() || env::var_os("CLUSTERNET_EDGE_KEEP").is_some();
+        if let Err(error) = if keep { self.set_aside() } else { fs::remove_dir_all(&self.path) } {
             eprintln!("can't remove {}: {error}", self.path.display());
         }
     }
@@ -60,6 +68,20 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_a_panic_is_set_aside() {
+        let panicking = thread::spawn(|| {
+            let scratch = Scratch::create("panic").unwrap();
+            fs::write(scratch.path().join("log"), "why").unwrap();
+            std::panic::panic_any(scratch.path().to_owned());
+        });
+        let path = *panicking.join().unwrap_err().downcast::<PathBuf>().unwrap();
+        let kept = path.with_file_name(format!("kept-{}", path.file_name().unwrap().to_string_lossy()));
+        assert!(!path.exists());
+        assert_eq!(fs::read_to_string(kept.join("log")).unwrap(), "why");
+        fs::remove_dir_all(kept).unwrap();
+    }
 
     #[test]
     fn the_folder_goes_with_the_value() {

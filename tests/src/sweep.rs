@@ -1,14 +1,14 @@
-//! Finds and removes what test runs left on the machine: namespaces, links, control groups, mounts and processes.
+//! Finds and removes what test runs left on the machine: namespaces, links, control groups, mounts, folders and processes.
 //!
 //! All of it is named `cn<process id>-<number>` after the test process; only what belongs to a dead process is swept.
 
 use std::path::Path;
 use std::{env, fs};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::command::run_line;
-use crate::{cgroup, net};
+use crate::{cgroup, containers, net};
 
 /// Removes what killed test runs left; says what can't be removed.
 pub fn sweep_dead_runs() {
@@ -18,11 +18,19 @@ pub fn sweep_dead_runs() {
     }
     let temporary = env::temp_dir();
     for folder in folders(&temporary).into_iter().filter(dead) {
-        report(unmount_below(&temporary.join(folder)));
+        report(remove_folder(&temporary.join(folder)));
     }
     for namespace in net::namespaces().into_iter().filter(dead) {
+        report(containers::forget_network(&namespace));
         report(net::remove(&namespace));
     }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    containers::forget_shims(folder)?;
+    containers::forget_logs(folder)?;
+    unmount_below(folder)?;
+    fs::remove_dir_all(folder).with_context(|| format!("can't remove {}", folder.display()))
 }
 
 /// Everything of this test process that is still on the machine, a line each; empty when all was cleaned up.

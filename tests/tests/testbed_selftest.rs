@@ -1,7 +1,10 @@
 //! The testbed against itself: a member with real containers comes up, is observed, is cut, dies, comes back, and leaves nothing.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +19,7 @@ const SOON: Duration = Duration::from_secs(60);
 async fn a_member_runs_the_shop_is_cut_dies_comes_back_and_leaves_nothing() -> Result<()> {
     let begun = Instant::now();
     let step = |what: &str| eprintln!("{:6.1} s  {what}", begun.elapsed().as_secs_f32());
+    let sockets_before = dead_shim_sockets();
     {
         let member = Member::builder("site-a").with_node().start().await?;
         step("member is ready");
@@ -36,7 +40,15 @@ async fn a_member_runs_the_shop_is_cut_dies_comes_back_and_leaves_nothing() -> R
     }
     step("member is gone");
     ensure!(leftovers().is_empty(), "left behind: {:#?}", leftovers());
+    let sockets: Vec<_> = dead_shim_sockets().difference(&sockets_before).cloned().collect();
+    ensure!(sockets.is_empty(), "left behind: {sockets:#?}");
     Ok(())
+}
+
+/// Sockets of containers' shims that nobody listens on; their names don't tell whose they were.
+fn dead_shim_sockets() -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| UnixStream::connect(path).is_err()).collect()
 }
 
 fn the_shop_runs(member: &Member) -> Result<()> {
