@@ -41,7 +41,7 @@ mod watch;
 
 pub use app::{App, Feed};
 pub use cache::{Tool, workspace_program};
-pub use control_plane::{Controllers, ControlPlane};
+pub use control_plane::{ControlPlane, Controllers};
 pub use kubectl::{Kubectl, KubectlVersion};
 pub use member::{Member, MemberBuilder};
 pub use net::{LinkBytes, Site};

@@ -32,7 +32,14 @@ impl Launch {
     #[must_use]
     pub fn new(name: &str, program: impl Into<PathBuf>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self { name: name.to_owned(), program: program.into(), args: Vec::new(), env: Vec::new(), site: None, log }
+        Self {
+            name: name.to_owned(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            site: None,
+            log,
+        }
     }
 
     /// Adds one argument.
@@ -45,7 +52,8 @@ impl Launch {
     /// Adds arguments.
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -68,12 +76,24 @@ impl Launch {
     /// # Errors
     /// When the program or the log can't be opened.
     pub fn start(&self) -> Result<Process> {
-        let log = self.open_log().with_context(|| format!("can't write {}", self.log.display()))?;
+        let log = self
+            .open_log()
+            .with_context(|| format!("can't write {}", self.log.display()))?;
         let log_offset = log.metadata()?.len();
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = spawner::spawn(command).with_context(|| format!("can't start {}", self.name))?;
-        Ok(Process { name: self.name.clone(), child, log: self.log.clone(), log_offset, ended: None })
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child =
+            spawner::spawn(command).with_context(|| format!("can't start {}", self.name))?;
+        Ok(Process {
+            name: self.name.clone(),
+            child,
+            log: self.log.clone(),
+            log_offset,
+            ended: None,
+        })
     }
 
     fn open_log(&self) -> std::io::Result<File> {
@@ -85,9 +105,14 @@ impl Launch {
         command.args(["--pdeathsig", "KILL"]);
         if let Some(site) = &self.site {
             // Not `ip netns exec`: that hides the control group mounts, which kubelet and runc need.
-            command.arg("nsenter").arg(format!("--net={}", site.namespace_file().display()));
+            command
+                .arg("nsenter")
+                .arg(format!("--net={}", site.namespace_file().display()));
         }
-        command.arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
+        command
+            .arg(&self.program)
+            .args(&self.args)
+            .envs(self.env.iter().cloned());
         command
     }
 }
@@ -133,7 +158,9 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         let all = fs::read(&self.log).unwrap_or_default();
-        let start = usize::try_from(self.log_offset).unwrap_or(usize::MAX).min(all.len());
+        let start = usize::try_from(self.log_offset)
+            .unwrap_or(usize::MAX)
+            .min(all.len());
         String::from_utf8_lossy(&all[start..]).into_owned()
     }
 
@@ -160,10 +187,18 @@ impl Process {
                 return Ok(rest.trim().to_owned());
             }
             if let Some(status) = ended {
-                bail!("{} ended ({status}) before it said {prefix:?}\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} ended ({status}) before it said {prefix:?}\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             if Instant::now() > deadline {
-                bail!("{} did not say {prefix:?} within {within:?}\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} did not say {prefix:?} within {within:?}\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             thread::sleep(POLL);
         }
@@ -180,7 +215,11 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("{} still runs after {within:?}\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} still runs after {within:?}\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             thread::sleep(POLL);
         }
@@ -234,9 +273,16 @@ impl Process {
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
         if let Some(status) = self.poll() {
-            bail!("{} has already ended ({status})\n{}", self.name, self.log_tail());
+            bail!(
+                "{} has already ended ({status})\n{}",
+                self.name,
+                self.log_tail()
+            );
         }
-        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("no process id")?;
+        let pid = i32::try_from(self.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("no process id")?;
         kill_process(pid, signal).with_context(|| format!("can't signal {}", self.name))
     }
 
@@ -255,7 +301,8 @@ impl Drop for Process {
 }
 
 fn complete_lines(log: &str) -> impl Iterator<Item = &str> {
-    log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
+    log.split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'))
 }
 
 fn parse_memory(status: &str) -> Option<Memory> {
@@ -263,74 +310,11 @@ fn parse_memory(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")? })
+    Some(Memory {
+        resident_kib: field("VmRSS:")?,
+        peak_kib: field("VmHWM:")?,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scratch::Scratch;
-
-    const SOON: Duration = Duration::from_secs(10);
-
-    fn shell(scratch: &Scratch, script: &str) -> Process {
-        Launch::new("sh", "/bin/sh", scratch.path()).args(["-c", script]).start().unwrap()
-    }
-
-    fn exists(pid: u32) -> bool {
-        Path::new(&format!("/proc/{pid}")).exists()
-    }
-
-    #[test]
-    fn a_line_is_waited_for_and_memory_is_read() {
-        let scratch = Scratch::create("line").unwrap();
-        let mut process = shell(&scratch, "echo ready: yes; exec sleep 60");
-        assert_eq!(process.wait_for_line("ready: ", SOON).unwrap(), "yes");
-        let memory = process.memory().unwrap();
-        assert!(memory.resident_kib > 0 && memory.peak_kib >= memory.resident_kib, "{memory:?}");
-    }
-
-    #[test]
-    fn an_end_before_the_line_shows_the_log() {
-        let scratch = Scratch::create("end").unwrap();
-        let mut process = shell(&scratch, "echo no such file; exit 3");
-        let error = process.wait_for_line("ready", SOON).unwrap_err().to_string();
-        assert!(error.contains("no such file") && error.contains('3'), "{error}");
-    }
-
-    #[test]
-    fn a_dropped_process_is_gone() {
-        let scratch = Scratch::create("drop").unwrap();
-        let process = shell(&scratch, "exec sleep 60");
-        let pid = process.id();
-        assert!(exists(pid));
-        drop(process);
-        assert!(!exists(pid));
-    }
-
-    #[test]
-    fn a_process_that_ignores_term_is_killed_and_named() {
-        let scratch = Scratch::create("term").unwrap();
-        let mut process = shell(&scratch, "trap '' TERM; echo up; while :; do sleep 0.1; done");
-        process.wait_for_line("up", SOON).unwrap();
-        let error = process.stop(Duration::from_millis(300)).unwrap_err().to_string();
-        assert!(error.contains("still runs"), "{error}");
-        assert!(!process.is_running());
-    }
-
-    #[test]
-    fn a_child_outlives_the_thread_that_asked_for_it() {
-        let scratch = Scratch::create("thread").unwrap();
-        let mut process = thread::scope(|scope| scope.spawn(|| shell(&scratch, "exec sleep 60")).join().unwrap());
-        assert!(process.wait(Duration::from_millis(300)).is_err(), "killed with the thread that started it");
-    }
-
-    #[test]
-    fn the_log_of_a_second_start_does_not_show_the_first() {
-        let scratch = Scratch::create("again").unwrap();
-        let launch = Launch::new("sh", "/bin/sh", scratch.path()).args(["-c", "echo pid: $$"]);
-        let first = launch.start().unwrap().wait_for_line("pid: ", SOON).unwrap();
-        let second = launch.start().unwrap().wait_for_line("pid: ", SOON).unwrap();
-        assert_ne!(first, second);
-    }
-}
+mod tests;

@@ -83,11 +83,17 @@ impl Relay {
     /// # Errors
     /// When the address can't be listened on.
     pub fn start(address: IpAddr, target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((address, 0)).with_context(|| format!("relay can't listen on {address}"))?;
+        let listener = TcpListener::bind((address, 0))
+            .with_context(|| format!("relay can't listen on {address}"))?;
         let address = listener.local_addr().context("relay has no address")?;
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
-            links: Mutex::new(Links { target, cut: false, ended: false, open: Vec::new() }),
+            links: Mutex::new(Links {
+                target,
+                cut: false,
+                ended: false,
+                open: Vec::new(),
+            }),
             changed: Condvar::new(),
             to_target: AtomicU64::new(0),
             from_target: AtomicU64::new(0),
@@ -95,7 +101,11 @@ impl Relay {
         });
         let (accepting, state) = (Arc::clone(&listener), Arc::clone(&shared));
         thread::spawn(move || accept(&accepting, &state));
-        Ok(Self { address, listener, shared })
+        Ok(Self {
+            address,
+            listener,
+            shared,
+        })
     }
 
     /// Where clients connect to.
@@ -118,7 +128,12 @@ impl Relay {
     /// Connections that are open now.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.shared.lock().open.iter().filter(|link| link.strong_count() > 0).count()
+        self.shared
+            .lock()
+            .open
+            .iter()
+            .filter(|link| link.strong_count() > 0)
+            .count()
     }
 
     /// Stops passing bytes; connections stay open, new ones get no answer.
@@ -135,7 +150,9 @@ impl Relay {
     /// Ends every open connection with a TCP reset at both sides; bytes that were held are lost.
     pub fn reset(&self) {
         let open = std::mem::take(&mut self.shared.lock().open);
-        open.iter().filter_map(Weak::upgrade).for_each(|link| link.reset());
+        open.iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|link| link.reset());
         self.shared.changed.notify_all();
     }
 
@@ -163,7 +180,10 @@ impl Shared {
     fn may_pass(&self, given_up: impl Fn() -> bool) -> bool {
         let mut links = self.lock();
         while links.cut && !links.ended && !given_up() {
-            links = self.changed.wait(links).unwrap_or_else(PoisonError::into_inner);
+            links = self
+                .changed
+                .wait(links)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         !links.ended && !given_up()
     }
@@ -201,12 +221,28 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     }
     let target = shared.lock().target;
     // A target that refuses shows to the client as a closed connection, as through any proxy.
-    let Ok(link) = TcpStream::connect(target).and_then(|target| open(client, target)) else { return };
+    let Ok(link) = TcpStream::connect(target).and_then(|target| open(client, target)) else {
+        return;
+    };
     let link = Arc::new(link);
     register(shared, &link);
     let (upward, state) = (Arc::clone(&link), Arc::clone(shared));
-    thread::spawn(move || pump(&upward, &upward.client, &upward.target, &state.to_target, &state));
-    pump(&link, &link.target, &link.client, &shared.from_target, shared);
+    thread::spawn(move || {
+        pump(
+            &upward,
+            &upward.client,
+            &upward.target,
+            &state.to_target,
+            &state,
+        )
+    });
+    pump(
+        &link,
+        &link.target,
+        &link.client,
+        &shared.from_target,
+        shared,
+    );
 }
 
 fn open(client: TcpStream, target: TcpStream) -> io::Result<Link> {
@@ -214,7 +250,11 @@ fn open(client: TcpStream, target: TcpStream) -> io::Result<Link> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
     }
-    Ok(Link { client, target, reset: AtomicBool::new(false) })
+    Ok(Link {
+        client,
+        target,
+        reset: AtomicBool::new(false),
+    })
 }
 
 fn register(shared: &Shared, link: &Arc<Link>) {
@@ -233,14 +273,22 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, passed: &AtomicU64, share
         match from_half.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // A half-close is passed on like bytes; a broken connection breaks the other half.
-            Ok(0) if shared.may_pass(|| link.is_reset()) => return drop(to.shutdown(Shutdown::Write)),
+            Ok(0) if shared.may_pass(|| link.is_reset()) => {
+                return drop(to.shutdown(Shutdown::Write));
+            }
             Ok(read) if read > 0 && write(link, to, &buffer[..read], passed, shared) => {}
             _ => return link.reset(),
         }
     }
 }
 
-fn write(link: &Link, mut to: &TcpStream, mut bytes: &[u8], passed: &AtomicU64, shared: &Shared) -> bool {
+fn write(
+    link: &Link,
+    mut to: &TcpStream,
+    mut bytes: &[u8],
+    passed: &AtomicU64,
+    shared: &Shared,
+) -> bool {
     while !bytes.is_empty() {
         if !shared.may_pass(|| link.is_reset()) {
             return false;
@@ -251,7 +299,11 @@ fn write(link: &Link, mut to: &TcpStream, mut bytes: &[u8], passed: &AtomicU64, 
                 passed.fetch_add(written as u64, Ordering::SeqCst);
                 bytes = &bytes[written..];
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(_) => return false,
         }
     }
