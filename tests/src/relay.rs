@@ -293,21 +293,26 @@ fn write(
         if !shared.may_pass(|| link.is_reset()) {
             return false;
         }
-        match to.write(bytes) {
+        // Counted first: whoever has seen the bytes arrive finds them counted.
+        passed.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        let outcome = to.write(bytes);
+        let written = *outcome.as_ref().unwrap_or(&0);
+        bytes = &bytes[written..];
+        passed.fetch_sub(bytes.len() as u64, Ordering::SeqCst);
+        match outcome {
             Ok(0) => return false,
-            Ok(written) => {
-                passed.fetch_add(written as u64, Ordering::SeqCst);
-                bytes = &bytes[written..];
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
-            Err(_) => return false,
+            Err(error) if !will_pass(error.kind()) => return false,
+            _ => {}
         }
     }
     true
+}
+
+fn will_pass(error: ErrorKind) -> bool {
+    matches!(
+        error,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]
