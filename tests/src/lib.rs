@@ -1,1 +1,54 @@
 //! Harness of the tests: real servers, real links, independent observers.
+//!
+//! A test reads like this:
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use tests::{App, Member};
+//! let member = Member::start("site-a").await?;
+//! member.kubectl().apply(&App::load()?.objects())?;
+//! member.kubectl().run(["get", "deploy", "-n", "shop"])?;
+//! member.site().down()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Member`]: a site with its API server, and with a kubelet when asked; [`ControlPlane`] and [`Node`] are its parts.
+//! - [`Site`]: a network namespace on a veth pair that can be cut.
+//! - [`Process`]: any program, started by [`Launch`], with its log in a file.
+//! - [`Kubectl`], [`Watch`], [`Relay`]: the independent observers that decide, instead of our programs' own counters.
+//!
+//! What is started is gone when its value is dropped, also by a panic; a test run that was killed is swept by the next one.
+//! Calls block the thread unless they are `async`: a test that serves something itself needs a multi-threaded runtime.
+
+mod app;
+mod cache;
+mod cgroup;
+mod command;
+mod containers;
+mod control_plane;
+mod kubectl;
+mod member;
+mod net;
+mod node;
+mod pki;
+mod process;
+mod relay;
+mod scratch;
+mod spawner;
+mod sweep;
+mod watch;
+
+pub use app::{App, Feed};
+pub use cache::{Tool, workspace_program};
+pub use control_plane::{ControlPlane, Controllers};
+pub use kubectl::{Kubectl, KubectlVersion};
+pub use member::{Member, MemberBuilder};
+pub use net::{LinkBytes, Site};
+pub use node::Node;
+pub use pki::{Authority, BareKey, Credential};
+pub use process::{Launch, Memory, Process};
+pub use relay::{Relay, Traffic};
+pub use scratch::Scratch;
+pub use sweep::leftovers;
+pub use watch::{Event, Watch};
