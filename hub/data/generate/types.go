@@ -73,10 +73,10 @@ func renderTypes(kinds []kind, schemas map[string]schema) []byte {
 	w := walker{schemas: schemas, types: map[string]map[string]field{}, names: map[string]reflect.Type{}}
 	roots := map[string]string{}
 	for _, k := range kinds {
-		roots[k.Group+"/"+k.Kind] = w.walk(goType(k.Group, k.Version, k.Kind))
+		roots[k.Group+"/"+k.Version+"/"+k.Kind] = w.walk(goType(k.Group, k.Version, k.Kind))
 	}
-	roots["/DeleteOptions"] = w.walk(goType("", "v1", "DeleteOptions"))
-	roots["autoscaling/Scale"] = w.walk(goType("autoscaling", "v1", "Scale"))
+	roots["/v1/DeleteOptions"] = w.walk(goType("", "v1", "DeleteOptions"))
+	roots["autoscaling/v1/Scale"] = w.walk(goType("autoscaling", "v1", "Scale"))
 
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "{\"source\": \"k8s.io/kubernetes %s\",\n\"kinds\": {\n", release)
