@@ -140,8 +140,7 @@ impl Registrar {
 
     fn take_cluster(&mut self, object: Object<ManagedCluster>) {
         let Object::Read(cluster) = object else { return };
-        self.registry.apply(&cluster);
-        if cluster.status.as_ref().is_none_or(|status| status.sid.is_none()) {
+        if self.registry.apply(&cluster) {
             self.queue.insert(format!("clusternet-{}", cluster.spec.cluster_id));
         }
     }
@@ -169,6 +168,7 @@ impl Registrar {
     }
 
     async fn answer(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
+        self.look_again(request).await?;
         let wanted = match self.registry.decide(request, self.entropy()?) {
             Decision::Deny { message } => refusal(request, DENIED, message),
             Decision::Grant { cluster, sid } => match self.grant(request, &cluster, &sid).await {
@@ -178,6 +178,21 @@ impl Registrar {
             },
         };
         self.write(request, wanted).await.map_err(|error| error.to_string())
+    }
+
+    /// A list may be older than what was granted since: before a grant counts as taken away, the server is asked.
+    async fn look_again(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
+        let status = request.status.as_ref();
+        let granted = status.and_then(|status| Some((status.dedicated_namespace.as_ref()?, status.managed_cluster_name.as_ref()?)));
+        let Some((namespace, name)) = granted else { return Ok(()) };
+        if self.registry.keys().any(|key| key.namespace == *namespace && key.name == *name) {
+            return Ok(());
+        }
+        let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace).get_opt(name).await;
+        if let Some(cluster) = found.map_err(|error| error.to_string())? {
+            self.registry.apply(&cluster);
+        }
+        Ok(())
     }
 
     fn entropy(&self) -> Result<Entropy, String> {

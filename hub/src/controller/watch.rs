@@ -4,6 +4,7 @@
 //! watch that ends is resumed where it stopped; only 410 lists anew; any other error is tried again with back-off and says nothing.
 
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, ListParams, WatchParams};
@@ -17,6 +18,8 @@ use super::backoff::Backoff;
 use crate::core::id::ClusterKey;
 
 const PAGE: u32 = 500;
+/// A watch that lasted this long did not fail.
+const HEALTHY: Duration = Duration::from_secs(5);
 
 /// What a watch saw.
 pub enum Seen<K> {
@@ -115,6 +118,7 @@ where
 {
     let mut backoff = Backoff::default();
     loop {
+        let started = Instant::now();
         let error = match api.watch(&WatchParams::default(), &version).await {
             Err(error) => error,
             Ok(stream) => {
@@ -141,6 +145,10 @@ where
         debug!(kind = %K::kind(&()), error = %error, "watch broke; resuming where it stopped");
         if listener.is_closed() {
             return Stop::Unheard;
+        }
+        // Servers end each watch after some minutes; in a quiet place that must not add up to a failure.
+        if started.elapsed() >= HEALTHY {
+            backoff.reset();
         }
         tokio::time::sleep(backoff.next()).await;
     }
@@ -178,3 +186,7 @@ fn read<K: Resource<DynamicType = ()>>(guarded: Guarded<K>) -> Object<K> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

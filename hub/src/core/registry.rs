@@ -41,10 +41,11 @@ pub enum Decision {
 }
 
 impl Registry {
-    /// Takes a ManagedCluster as it is now.
-    pub fn apply(&mut self, cluster: &ManagedCluster) {
+    /// Takes a ManagedCluster as it is now; true if it was not known so.
+    pub fn apply(&mut self, cluster: &ManagedCluster) -> bool {
         let sid = cluster.status.as_ref().and_then(|status| status.sid.clone());
-        self.clusters.insert(cluster_key_of(cluster), Member { cluster_id: cluster.spec.cluster_id.clone(), sid });
+        let new = Member { cluster_id: cluster.spec.cluster_id.clone(), sid };
+        self.clusters.insert(cluster_key_of(cluster), new.clone()) != Some(new)
     }
 
     /// Takes note that a ManagedCluster is gone; true if there was one.
