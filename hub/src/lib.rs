@@ -1,9 +1,15 @@
 //! clusternet-hub. Read `app` first: it builds everything and starts it.
 
 pub mod api;
+pub mod app;
 pub mod bus;
+pub mod config;
 pub mod controller;
 pub mod core;
+pub mod folder;
+pub mod https;
 pub mod kinds;
 pub mod store;
 pub mod sync;
+pub mod telemetry;
+pub mod tls;
