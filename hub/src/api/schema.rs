@@ -102,7 +102,7 @@ fn validate_at(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause
         return;
     }
     if let Some(wanted) = wrong_type(schema, value) {
-        let message = format!("Invalid value: {:?}: {path} in body must be of type {wanted}: {:?}", type_of(value), type_of(value));
+        let message = format!("Invalid value: {:?}: {} in body must be of type {wanted}: {:?}", type_of(value), shown(path), type_of(value));
         causes.push(Cause { field: shown(path), reason: "FieldValueTypeInvalid", message });
         return;
     }

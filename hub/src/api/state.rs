@@ -54,33 +54,40 @@ impl ApiState {
         self.0.schemas.get(kind)
     }
 
-    /// Brings an object to what may be stored; returns sentences for `Warning:` headers.
-    pub(super) fn conform(&self, resource: &Resource, object: &mut Value, how: Validation) -> Result<Vec<String>, Failure> {
-        match resource.role {
-            Role::Own => self.conform_own(resource, object, how),
-            Role::Template => self.check_size(resource, object).map(|()| Vec::new()),
-            Role::Live | Role::Virtual => Ok(Vec::new()),
-        }
-    }
-
-    fn conform_own(&self, resource: &Resource, object: &mut Value, how: Validation) -> Result<Vec<String>, Failure> {
-        let Some(schema) = self.schema(resource.kind) else { return Ok(Vec::new()) };
+    /// Removes what the schema does not know from a client's object; returns sentences for `Warning:` headers.
+    pub(super) fn weed(&self, resource: &Resource, object: &mut Value, how: Validation) -> Result<Vec<String>, Failure> {
+        let Some(schema) = self.own_schema(resource) else { return Ok(Vec::new()) };
         let mut unknown = schema::prune(schema, object);
         unknown.sort();
         let sentences: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
-        if how == Validation::Strict && !sentences.is_empty() {
-            let (kind, version) = (resource.kind, resource.version);
-            let what = sentences.join(", ");
-            let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {what}");
-            return Err(Failure::bad_request(message));
+        match how {
+            Validation::Strict if !sentences.is_empty() => {
+                let (kind, version) = (resource.kind, resource.version);
+                let what = sentences.join(", ");
+                let message = format!("{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {what}");
+                Err(Failure::bad_request(message))
+            }
+            Validation::Ignore => Ok(Vec::new()),
+            Validation::Strict | Validation::Warn => Ok(sentences),
         }
+    }
+
+    /// Brings an object to what may be stored: defaults and validation of own kinds, the size limit of templates.
+    pub(super) fn conform(&self, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
+        if resource.role == Role::Template {
+            return self.check_size(resource, object);
+        }
+        let Some(schema) = self.own_schema(resource) else { return Ok(()) };
         schema::fill_defaults(schema, object);
         let causes = schema::validate(schema, object);
-        if !causes.is_empty() {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            return Err(Failure::invalid(resource, name, causes));
+        if causes.is_empty() {
+            return Ok(());
         }
-        Ok(if how == Validation::Ignore { Vec::new() } else { sentences })
+        Err(Failure::invalid(resource, object["metadata"]["name"].as_str().unwrap_or_default(), causes))
+    }
+
+    fn own_schema(&self, resource: &Resource) -> Option<&Value> {
+        (resource.role == Role::Own).then(|| self.schema(resource.kind)).flatten()
     }
 
     fn check_size(&self, resource: &Resource, object: &Value) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::catalogue::{self, Resource, Role};
 use super::failure::Failure;
 use super::patch::Patch;
-use super::request::{self, Form, Validation};
+use super::request::{self, Form};
 use super::respond::{self, Item};
 use super::selector::Selector;
 use super::serve::Call;
@@ -28,7 +28,8 @@ pub async fn create(call: &Call, body: &[u8]) -> Result<Response, Failure> {
     let wanted = request::decode_object(&call.parts, body)?;
     for _ in 0..RETRIES {
         let mut object = meta::prepare_create(resource, call.target.namespace.as_deref(), wanted.clone(), &stamp())?;
-        let mut warnings = call.state.conform(resource, &mut object, call.options.validation)?;
+        let mut warnings = call.state.weed(resource, &mut object, call.options.validation)?;
+        call.state.conform(resource, &mut object)?;
         warnings.extend(missing_feeds(call, &object));
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match insert(call, &name, object).await {
@@ -119,15 +120,14 @@ async fn change(call: &Call, wanted: impl Fn(&Value) -> Result<Value, Failure>) 
     Err(overtaken())
 }
 
-fn prepare(call: &Call, current: &Value, wanted: Value) -> Result<(Value, Vec<String>), Failure> {
+fn prepare(call: &Call, current: &Value, mut wanted: Value) -> Result<(Value, Vec<String>), Failure> {
     let resource = call.target.resource;
     let status = call.target.subresource.as_deref() == Some("status");
     // Unknown fields are told of the client's object, before the parts that it may not write are set back.
-    let mut wanted = wanted;
-    let mut warnings = call.state.conform(resource, &mut wanted, call.options.validation)?;
+    let mut warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
     let prepare = if status { meta::prepare_status } else { meta::prepare_update };
     let mut object = prepare(resource, current, wanted)?;
-    call.state.conform(resource, &mut object, Validation::Ignore)?;
+    call.state.conform(resource, &mut object)?;
     if !status {
         warnings.extend(missing_feeds(call, &object));
     }
