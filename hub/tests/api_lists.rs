@@ -1,12 +1,12 @@
 //! Lists and watches over raw requests: pages, selectors, forms, expiry, and what a watcher is told.
 
-mod support;
+mod api_support;
 
 use std::time::Duration;
 
 use hub::store::StoreOptions;
 use serde_json::{Value, json};
-use support::{DEPLOYMENTS, Hub, SUBSCRIPTIONS, deployment, hub, hub_with, subscription};
+use api_support::{DEPLOYMENTS, Hub, SUBSCRIPTIONS, deployment, hub, hub_with, subscription};
 
 async fn labelled(hub: &Hub, name: &str, tier: &str) {
     let mut body = subscription(name);

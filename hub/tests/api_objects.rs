@@ -1,9 +1,9 @@
 //! Objects of the hub's own kinds over raw requests: create, read, update, patch, delete, and every refusal.
 
-mod support;
+mod api_support;
 
 use serde_json::{Value, json};
-use support::{SUBSCRIPTIONS, hub, subscription};
+use api_support::{SUBSCRIPTIONS, hub, subscription};
 
 #[tokio::test]
 async fn a_created_object_has_identity_defaults_and_generation_one() {

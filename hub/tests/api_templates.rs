@@ -1,9 +1,9 @@
 //! Native kinds on the hub: templates kept as Manifests, with no effect here.
 
-mod support;
+mod api_support;
 
 use serde_json::{Value, json};
-use support::{ADMIN, CONFIGMAPS, DEPLOYMENTS, JOIN, deployment, hub, subscription};
+use api_support::{ADMIN, CONFIGMAPS, DEPLOYMENTS, JOIN, deployment, hub, subscription};
 
 const MANIFESTS: &str = "/apis/apps.clusternet.io/v1alpha1/namespaces/clusternet-reserved/manifests";
 
@@ -134,7 +134,7 @@ async fn tokens_open_what_they_should() {
     assert_eq!(ask("GET", &format!("{requests}/clusternet-1"), Some(JOIN), Value::Null).await, 200);
     assert_eq!(ask("GET", requests, Some(JOIN), Value::Null).await, 403);
     assert_eq!(ask("DELETE", &format!("{requests}/clusternet-1"), Some(JOIN), Value::Null).await, 403);
-    assert_eq!(ask("POST", support::SUBSCRIPTIONS, Some(JOIN), subscription("a")).await, 403);
+    assert_eq!(ask("POST", api_support::SUBSCRIPTIONS, Some(JOIN), subscription("a")).await, 403);
     assert_eq!(ask("PUT", &format!("{requests}/clusternet-1/status"), Some(JOIN), json!({})).await, 403);
 }
 

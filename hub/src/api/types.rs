@@ -93,6 +93,13 @@ pub enum FieldKind {
     Message(&'static str),
 }
 
+impl FieldKind {
+    /// Whether protobuf carries it as a varint.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::Bool)
+    }
+}
+
 impl From<&'static str> for FieldKind {
     fn from(name: &'static str) -> Self {
         match name {
@@ -155,11 +162,10 @@ pub fn message(name: &str) -> Option<&'static Message> {
 }
 
 /// The type of a native kind; `DeleteOptions` in any group, and autoscaling's `Scale`, too.
-pub fn of_kind(group: &str, kind: &str) -> Option<&'static Message> {
-    let key = if kind == "DeleteOptions" {
-        "/DeleteOptions".to_owned()
-    } else {
-        format!("{group}/{kind}")
+pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
+    let key = match kind {
+        "DeleteOptions" => "/v1/DeleteOptions".to_owned(),
+        _ => format!("{group}/{version}/{kind}"),
     };
     message(TABLE.kinds.get(key.as_str())?)
 }
@@ -211,18 +217,18 @@ mod tests {
     #[test]
     fn every_native_kind_has_its_type() {
         for r in catalogue().iter().filter(|r| r.role != Role::Own) {
-            let found =
-                of_kind(r.group, r.kind).unwrap_or_else(|| panic!("{}/{}", r.group, r.kind));
+            let found = of_kind(r.group, r.version, r.kind)
+                .unwrap_or_else(|| panic!("{}/{}", r.group, r.kind));
             assert!(
                 found.field("metadata").is_some() || found.field("spec").is_some(),
                 "{found:?}"
             );
         }
         assert_eq!(
-            of_kind("apps", "DeleteOptions").map(|m| m.name),
+            of_kind("apps", "v1", "DeleteOptions").map(|m| m.name),
             Some("meta.v1.DeleteOptions")
         );
-        assert!(of_kind("apps.clusternet.io", "Subscription").is_none());
+        assert!(of_kind("apps.clusternet.io", "v1alpha1", "Subscription").is_none());
     }
 
     #[test]
