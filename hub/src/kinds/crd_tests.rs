@@ -11,7 +11,7 @@ fn deploy_crds_are_what_the_types_say() {
     let update = std::env::var_os("UPDATE_CRDS").is_some();
     for crd in crds() {
         let file = folder().join(format!("{}.yaml", crd.metadata.name.as_deref().expect("generated CRDs are named")));
-        let wanted = yaml::to_string(&crd).expect("a CRD is plain data");
+        let wanted = serde_saphyr::to_string(&crd).expect("a CRD is plain data");
         if update {
             std::fs::create_dir_all(folder()).and_then(|()| std::fs::write(&file, &wanted)).expect("deploy/crds is writable");
         }
