@@ -303,7 +303,8 @@ async fn an_agent_that_does_not_read_holds_little_and_is_closed() {
     let (mut taken, frame) = (0_usize, Bytes::from(vec![1; 60_000]));
     let before = rss_kib();
     let ended = loop {
-        match session.downlink.ready(frame.len()).await {
+        let ready = tokio::time::timeout(PATIENCE, session.downlink.ready(frame.len())).await;
+        match ready.expect("room or the end, within the write timeout") {
             Ok(()) => session.downlink.try_send(frame.clone()).unwrap(),
             Err(error) => break error,
         }
