@@ -128,7 +128,7 @@ async fn connects_that_may_not_be_get_the_connack_that_says_why() {
         let answer = blocking(move || {
             let mut raw = Raw::open(addr);
             raw.send(&bytes);
-            let answer = raw.read().map(|(first, body)| (first, body));
+            let answer = raw.read();
             (answer.ok(), raw.closes_within(PATIENCE).is_some())
         })
         .await;
@@ -303,7 +303,8 @@ async fn an_agent_that_does_not_read_holds_little_and_is_closed() {
     let (mut taken, frame) = (0_usize, Bytes::from(vec![1; 60_000]));
     let before = rss_kib();
     let ended = loop {
-        match session.downlink.ready(frame.len()).await {
+        let ready = tokio::time::timeout(PATIENCE, session.downlink.ready(frame.len())).await;
+        match ready.expect("room or the end, within the write timeout") {
             Ok(()) => session.downlink.try_send(frame.clone()).unwrap(),
             Err(error) => break error,
         }

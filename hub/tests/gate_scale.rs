@@ -9,6 +9,9 @@ use bytes::Bytes;
 use hub::bus::{Bus, Event};
 use support::*;
 
+/// One measurement at a time, as both read this process's memory or load it.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 const AGENTS: usize = 2000;
 
 fn id(n: usize) -> String {
@@ -24,6 +27,7 @@ fn rss_kib() -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_agents_connect_and_all_hear_one_announcement() {
+    let _alone = ALONE.lock().await;
     let rig = start(config());
     let addr = rig.gate.local_addr();
     let (holding, mut held) = tokio::sync::mpsc::unbounded_channel();
@@ -64,6 +68,7 @@ async fn two_thousand_agents_connect_and_all_hear_one_announcement() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_agent_moves_a_hundred_megabytes_each_way() {
     const FRAMES: usize = 1700;
+    let _alone = ALONE.lock().await;
     let mut rig = start(config());
     let addr = rig.gate.local_addr();
     let raw = blocking(move || {

@@ -30,7 +30,7 @@ fn stock(max_connections: usize) -> SocketAddr {
     };
     let v4 = Some([("1".to_owned(), server)].into());
     let mut broker = Broker::new(Config { router, v4, ..Config::default() });
-    thread::spawn(move || broker.start());
+    thread::spawn(move || drop(broker.start()));
     let deadline = Instant::now() + PATIENCE;
     while healthy(addr).is_err() {
         assert!(Instant::now() < deadline, "the stock broker never served");

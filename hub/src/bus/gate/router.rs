@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
+use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet, Publish};
 use rumqttd::{Notification, Router, RouterConfig};
 use tokio::sync::mpsc;
@@ -29,7 +29,12 @@ const ECHO_WITHIN: Duration = Duration::from_secs(6);
 const LINK_WITHIN: Duration = Duration::from_secs(5);
 const WAITING_WILLS: usize = 256;
 
-type MakeLink = Arc<dyn Fn(&str) -> Result<(LinkTx, LinkRx, Notification), LinkError> + Send + Sync>;
+/// Makes a link for a client id; `None` when the router is gone or full.
+type MakeLink = Arc<dyn Fn(&str) -> Option<(LinkTx, LinkRx, Notification)> + Send + Sync>;
+
+/// The router's thread has ended.
+#[derive(Debug)]
+pub struct RouterGone;
 
 /// One router and the sign of its death.
 #[derive(Clone)]
@@ -62,14 +67,11 @@ impl Broker {
         (broker, watch)
     }
 
-    /// Attaches a client; its session is clean.
-    ///
-    /// # Errors
-    /// `None` when the router does not answer.
+    /// Attaches a client; its session is clean. `None` when the router does not answer.
     pub async fn attach(&self, id: String) -> Option<Attachment> {
         let Generation { make, died } = self.current();
         let build = tokio::task::spawn_blocking(move || make(&id));
-        let (tx, notices, first) = timeout(LINK_WITHIN, build).await.ok()?.ok()?.ok()?;
+        let (tx, notices, first) = timeout(LINK_WITHIN, build).await.ok()?.ok()??;
         Some(Attachment { feed: Feed { tx }, notices, first, died })
     }
 
@@ -100,14 +102,14 @@ impl Feed {
     ///
     /// # Errors
     /// When the router is gone.
-    pub async fn push(&mut self, packet: Packet) -> Result<(), LinkError> {
+    pub async fn push(&mut self, packet: Packet) -> Result<(), RouterGone> {
         while self.tx.buffer().len() >= MAX_FED {
             sleep(FULL_PAUSE).await;
         }
         self.put(packet)
     }
 
-    fn put(&mut self, packet: Packet) -> Result<(), LinkError> {
+    fn put(&mut self, packet: Packet) -> Result<(), RouterGone> {
         {
             let mut waiting = self.tx.buffer();
             if !waiting.is_empty() {
@@ -117,7 +119,8 @@ impl Feed {
             }
         }
         // The future never waits; it blocks only on a full queue, which one event a client cannot fill.
-        self.tx.send(packet).now_or_never().expect("LinkTx::send has no await point").map(drop)
+        let sent = self.tx.send(packet).now_or_never().expect("LinkTx::send has no await point");
+        sent.map(drop).map_err(|_| RouterGone)
     }
 }
 
@@ -138,7 +141,7 @@ fn generation(max_clients: usize) -> Generation {
         ..RouterConfig::default()
     };
     let router = Router::new(0, config).spawn();
-    let make: MakeLink = Arc::new(move |id| LinkBuilder::new(id, router.clone()).clean_session(true).build());
+    let make: MakeLink = Arc::new(move |id| LinkBuilder::new(id, router.clone()).clean_session(true).build().ok());
     Generation { make, died: CancellationToken::new() }
 }
 
@@ -181,9 +184,9 @@ async fn watch(broker: &Broker, wills: &mut mpsc::Receiver<Publish>) -> &'static
                     silence = Box::pin(sleep(ECHO_WITHIN));
                     Ok(())
                 }
-                Ok(Some(Notification::Unschedule)) => notices.wake().await,
+                Ok(Some(Notification::Unschedule)) => notices.wake().await.map_err(|_| RouterGone),
                 Ok(_) => Ok(()),
-                Err(error) => Err(error),
+                Err(_) => Err(RouterGone),
             },
             () = &mut silence => return "its echo stays away",
         };
@@ -223,7 +226,7 @@ mod tests {
         // A router of our own making gives the persistent session that the broker never makes.
         let router = Router::new(0, RouterConfig { max_connections: 8, max_outgoing_packet_count: 200, max_segment_size: 1 << 20, max_segment_count: 2, ..RouterConfig::default() }).spawn();
         let doomed = router.clone();
-        let make: MakeLink = Arc::new(move |id| LinkBuilder::new(id, router.clone()).clean_session(true).build());
+        let make: MakeLink = Arc::new(move |id| LinkBuilder::new(id, router.clone()).clean_session(true).build().ok());
         let died = CancellationToken::new();
         *broker.current.lock().unwrap() = Generation { make: make.clone(), died: died.clone() };
         let watching = tokio::spawn(watch);
