@@ -49,9 +49,14 @@ impl HubLink {
         if is_planted(Bug::QueueInsteadOfLatest) && self.sync.outstanding.is_some() && !same {
             return self.queue.push_back(desired);
         }
+        let first = self.desired.is_none();
         self.desired = Some(desired);
         if !same {
             self.owe_delta(now);
+            if first && self.sessions.current.is_some() {
+                // The Welcome could not assert a list: a Delta does, even to the same one.
+                self.sync.outstanding = Some(Repeat::at(now));
+            }
             self.sync.confirm_now(now);
         }
     }
@@ -75,7 +80,6 @@ impl HubLink {
             Some(_) => self.owe_delta(now),
             None => self.sync.outstanding = None,
         }
-        // A list that the Welcome could not name is asserted by a Delta as soon as it is known.
         if self.confirm_prune.is_some() {
             self.sync.confirm_now(now);
         }
