@@ -9,6 +9,7 @@ mod session;
 mod state;
 mod status;
 
+pub use session::no_session;
 pub use state::{Acked, HubState, HubWrite};
 
 use std::collections::{BTreeMap, VecDeque};
