@@ -6,8 +6,9 @@ use bus_schema::hash::{Domain, Hash};
 use bus_schema::id::{IncarnationId, ObjectId, SessionId};
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Origin};
-use bus_schema::list::Wanted;
+use bus_schema::list::{DesiredList, Wanted};
 use bus_schema::message::{Delta, Kind, Report};
+use bus_schema::stamp::Stamp;
 use bus_schema::status::State;
 
 use crate::broker::Packet;
@@ -30,6 +31,8 @@ pub struct Model {
     /// Roots under which an administrator let unclaimed objects go.
     pub confirmed: Vec<BTreeSet<Hash>>,
     last_told: Vec<Option<(Hash, Told)>>,
+    /// What the hub said, by root and stamp.
+    sent: BTreeMap<(usize, Hash, Stamp), Told>,
     order: Vec<u64>,
     sealed: BTreeSet<(u64, bool, u64)>,
     greeted: BTreeMap<(usize, bool), Vec<u8>>,
@@ -41,6 +44,7 @@ impl Model {
             told: vec![BTreeMap::new(); edges],
             confirmed: vec![BTreeSet::new(); edges],
             last_told: vec![None; edges],
+            sent: BTreeMap::new(),
             order: vec![0; edges],
             sealed: BTreeSet::new(),
             greeted: BTreeMap::new(),
@@ -67,12 +71,19 @@ impl World {
             return;
         }
         self.model.last_told[edge] = Some((asked.list.root, told));
-        for entry in &asked.list.entries {
-            self.model.told[edge].insert(entry.object.clone(), told);
-        }
+        let list = asked.list.clone();
+        self.tell(edge, &list, told);
         let held = self.edges[edge].disk.state.list.as_ref().map(|stored| self.key.hash(Domain::List, &stored.bytes));
-        if held != Some(asked.list.root) {
-            self.fail(format!("the hub takes {:?} for stored by {edge}, whose disk has {held:?}", asked.list.root));
+        if held != Some(list.root) {
+            self.fail(format!("the hub takes {:?} for stored by {edge}, whose disk has {held:?}", list.root));
+        }
+    }
+
+    fn tell(&mut self, edge: usize, list: &DesiredList, told: Told) {
+        for entry in &list.entries {
+            let known = self.model.told[edge].entry(entry.object.clone()).or_insert(told);
+            let since = if known.incarnation == told.incarnation { known.since.max(told.since) } else { told.since };
+            *known = Told { since, ..told };
         }
     }
 
@@ -228,7 +239,11 @@ impl World {
             for entry in list {
                 self.model.told[edge].entry(entry.object).or_insert(told);
             }
-        } else if target != wanted {
+        } else if let (Some(asked), true) = (hub.asked.get(&edge), target == wanted) {
+            let stamp = Stamp { incarnation: hub.config.incarnation, resource_version: delta.resource_version };
+            let told = Told { incarnation: hub.config.incarnation, since: asked.since };
+            self.model.sent.insert((edge, asked.list.root, stamp), told);
+        } else {
             return self.fail(format!("the hub sends {target:?} to {edge}, wanted is {wanted:?}"));
         }
         if self.disk.links.get(&edge).is_some_and(|state| state.order < delta.order) {
@@ -242,6 +257,11 @@ impl World {
             self.fail(format!("order of agent {edge} went back from {} to {order}", self.model.order[edge]));
         }
         self.model.order[edge] = order;
+        let stored = self.edges[edge].agent.as_ref().zip(self.edges[edge].disk.state.list.as_ref()).map(|(agent, stored)| (agent.list().root, stored.stamp));
+        let Some(told) = stored.and_then(|(root, stamp)| self.model.sent.remove(&(edge, root, stamp))) else { return };
+        if let Some(list) = self.edges[edge].agent.as_ref().map(|agent| agent.list().clone()) {
+            self.tell(edge, &list, told);
+        }
     }
 
     /// What is not as it should be once everything has come to rest; empty when all is well.
