@@ -53,6 +53,7 @@ impl World {
         self.disk.open_incarnation(incarnation, self.now * 1_000);
         let closed = self.disk.incarnations.iter().filter_map(|(id, row)| Some((*id, (*row)?))).collect();
         let config = HubConfig { key: self.key.clone(), incarnation, closed: Arc::new(closed) };
+        self.model.hubs.insert(incarnation, (*config.closed).clone());
         self.trace(|| format!("hub starts as {incarnation}, closed {:?}", config.closed));
         let links = self.disk.links.iter().map(|(edge, state)| (*edge, HubLink::new(config.clone(), state.clone()))).collect();
         self.hub = Some(Hub { config, links, contents: Rendering::default(), ready: false, asked: BTreeMap::new(), planning: false });

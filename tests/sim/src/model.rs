@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bus_schema::hash::{Domain, Hash};
-use bus_schema::id::{IncarnationId, ObjectId, SessionId};
+use bus_schema::id::{BundleId, IncarnationId, ObjectId, SessionId};
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Origin};
 use bus_schema::list::{DesiredList, Wanted};
@@ -27,12 +27,15 @@ pub struct Told {
 #[derive(Debug, Clone)]
 pub struct Model {
     /// Per edge: what the agent confirmed to have been told.
-    pub told: Vec<BTreeMap<ObjectId, Told>>,
+    pub told: Vec<BTreeMap<(ObjectId, BundleId), Told>>,
     /// Roots under which an administrator let unclaimed objects go.
     pub confirmed: Vec<BTreeSet<Hash>>,
     last_told: Vec<Option<(Hash, Told)>>,
     /// What the hub said, by root and stamp.
     sent: BTreeMap<(usize, Hash, Stamp), Told>,
+    /// What each start of the hub knew of those before it.
+    pub hubs: BTreeMap<IncarnationId, BTreeMap<IncarnationId, u64>>,
+    proven: Vec<BTreeSet<(ObjectId, BundleId)>>,
     order: Vec<u64>,
     sealed: BTreeSet<(u64, bool, u64)>,
     greeted: BTreeMap<(usize, bool), Vec<u8>>,
@@ -45,6 +48,8 @@ impl Model {
             confirmed: vec![BTreeSet::new(); edges],
             last_told: vec![None; edges],
             sent: BTreeMap::new(),
+            hubs: BTreeMap::new(),
+            proven: vec![BTreeSet::new(); edges],
             order: vec![0; edges],
             sealed: BTreeSet::new(),
             greeted: BTreeMap::new(),
@@ -54,6 +59,7 @@ impl Model {
     /// The agent's disk is emptied: nobody but the hub knows any more.
     pub fn forget(&mut self, edge: usize) {
         self.told[edge].clear();
+        self.proven[edge].clear();
         (self.last_told[edge], self.order[edge]) = (None, 0);
     }
 }
@@ -63,7 +69,8 @@ impl World {
     pub(crate) fn note_told(&mut self, edge: usize) {
         let Some(hub) = &self.hub else { return };
         let (Some(link), Some(asked)) = (hub.links.get(&edge), hub.asked.get(&edge)) else { return };
-        if link.session().is_none() || !link.is_listed() || link.desired().is_none_or(|desired| desired.list.root != asked.list.root) {
+        let same_session = link.session() == Some(SessionId(self.edges[edge].disk.state.last_session));
+        if !same_session || !link.is_listed() || link.desired().is_none_or(|desired| desired.list.root != asked.list.root) {
             return;
         }
         let told = Told { incarnation: hub.config.incarnation, since: asked.since };
@@ -81,19 +88,16 @@ impl World {
 
     fn tell(&mut self, edge: usize, list: &DesiredList, told: Told) {
         for entry in &list.entries {
-            let known = self.model.told[edge].entry(entry.object.clone()).or_insert(told);
+            let known = self.model.told[edge].entry((entry.object.clone(), entry.bundle)).or_insert(told);
             let since = if known.incarnation == told.incarnation { known.since.max(told.since) } else { told.since };
             *known = Told { since, ..told };
         }
     }
 
-    /// Whether the hub of this moment can know that an object was asked for last.
-    fn is_provable(&self, told: Told) -> bool {
-        match self.disk.incarnations.get(&told.incarnation) {
-            Some(None) => true,
-            Some(Some(closed)) => told.since <= *closed,
-            None => false,
-        }
+    /// Whether that start of the hub could know that an object was asked for last.
+    fn is_provable(&self, hub: IncarnationId, told: Told) -> bool {
+        let closed = self.model.hubs.get(&hub).and_then(|rows| rows.get(&told.incarnation));
+        told.incarnation == hub || closed.is_some_and(|closed| told.since <= *closed)
     }
 
     pub(crate) fn check_action(&mut self, edge: usize, action: &Action, content: Option<&[u8]>) {
@@ -122,13 +126,27 @@ impl World {
         if !list.claims(object).is_empty() {
             return self.fail(format!("agent {edge} removes {object}, which its own list still names"));
         }
-        let confirmed = self.model.confirmed[edge].iter().next().is_some();
-        let told = self.model.told[edge].get(object).copied();
-        let live = site.member.objects.contains_key(object);
-        let proved = told.is_some_and(|told| self.is_provable(told));
-        if live && !proved && !confirmed {
-            self.fail(format!("agent {edge} removes {object} without proof under {root:?}: told {told:?}, incarnations {:?}", self.disk.incarnations));
+        let mut removals = site.disk.state.removals.iter().filter(|((id, _), _)| id == object).peekable();
+        if removals.peek().is_none() || removals.any(|(_, removal)| !removal.proven) {
+            self.fail(format!("agent {edge} removes {object} without proof under {root:?}"));
         }
+    }
+
+    /// A removal becomes proven only by a hub that knew of the object, or by an administrator.
+    fn check_proofs(&mut self, edge: usize) {
+        let disk = &self.edges[edge].disk.state;
+        let proven: BTreeSet<_> = disk.removals.iter().filter(|(_, removal)| removal.proven).map(|(key, _)| key.clone()).collect();
+        let Some(list) = disk.list.as_ref().filter(|_| proven != self.model.proven[edge]) else { return };
+        let (hub, root) = (list.stamp.incarnation, self.key.hash(Domain::List, &list.bytes));
+        let confirmed = self.model.confirmed[edge].contains(&root);
+        let fresh: Vec<_> = proven.difference(&self.model.proven[edge]).cloned().collect();
+        for (object, bundle) in fresh {
+            let told = self.model.told[edge].get(&(object.clone(), bundle)).copied();
+            if !confirmed && !told.is_some_and(|told| self.is_provable(hub, told)) {
+                self.fail(format!("agent {edge} takes it for proven that {object} may go under {root:?} of {hub}: told {told:?}, known {:?}", self.model.hubs.get(&hub)));
+            }
+        }
+        self.model.proven[edge] = proven;
     }
 
     /// No state of another session is taken.
@@ -213,6 +231,7 @@ impl World {
                 self.check_delta(edge, delta);
             }
             Inside::Content(_) => self.counts.contents += 1,
+            Inside::Welcome(welcome) => self.note_said(edge, welcome.resource_version),
             Inside::Confirm(confirm) if !Hash::read(&confirm.list).is_some_and(|root| self.model.confirmed[edge].contains(&root)) => {
                 self.fail(format!("the hub confirms what nobody confirmed for {edge}"));
             }
@@ -221,6 +240,14 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The list of this moment was asserted, with this stamp.
+    fn note_said(&mut self, edge: usize, resource_version: u64) {
+        let Some(hub) = &self.hub else { return };
+        let Some(asked) = hub.asked.get(&edge) else { return };
+        let incarnation = hub.config.incarnation;
+        self.model.sent.insert((edge, asked.list.root, Stamp { incarnation, resource_version }), Told { incarnation, since: asked.since });
     }
 
     /// Latest wins; ordering numbers never go back.
@@ -237,12 +264,10 @@ impl World {
             let list = bus_schema::list::DesiredList::parse(&acked.bytes, &self.key).map(|list| list.entries).unwrap_or_default();
             let told = Told { incarnation: acked.stamp.incarnation, since: acked.stamp.resource_version };
             for entry in list {
-                self.model.told[edge].entry(entry.object).or_insert(told);
+                self.model.told[edge].entry((entry.object, entry.bundle)).or_insert(told);
             }
-        } else if let (Some(asked), true) = (hub.asked.get(&edge), target == wanted) {
-            let stamp = Stamp { incarnation: hub.config.incarnation, resource_version: delta.resource_version };
-            let told = Told { incarnation: hub.config.incarnation, since: asked.since };
-            self.model.sent.insert((edge, asked.list.root, stamp), told);
+        } else if target == wanted {
+            self.note_said(edge, delta.resource_version);
         } else {
             return self.fail(format!("the hub sends {target:?} to {edge}, wanted is {wanted:?}"));
         }
@@ -257,6 +282,12 @@ impl World {
             self.fail(format!("order of agent {edge} went back from {} to {order}", self.model.order[edge]));
         }
         self.model.order[edge] = order;
+        self.note_stored(edge);
+        self.check_proofs(edge);
+    }
+
+    /// A list that the agent stored was told.
+    fn note_stored(&mut self, edge: usize) {
         let stored = self.edges[edge].agent.as_ref().zip(self.edges[edge].disk.state.list.as_ref()).map(|(agent, stored)| (agent.list().root, stored.stamp));
         let Some(told) = stored.and_then(|(root, stamp)| self.model.sent.remove(&(edge, root, stamp))) else { return };
         if let Some(list) = self.edges[edge].agent.as_ref().map(|agent| agent.list().clone()) {
