@@ -46,7 +46,7 @@ const WEIGHTS: &[(Transition, u32)] = &[
     (DeleteTemplate, 4),
     (AddFeed, 10),
     (RemoveFeed, 9),
-    (AddSubscription, 6),
+    (AddSubscription, 9),
     (DeleteSubscription, 4),
     (ChangeClusters, 5),
     (ChangePriority, 3),
@@ -91,7 +91,7 @@ impl World {
     /// One step: something happens, then a while passes.
     pub fn step(&mut self, calm: bool) {
         let mut transition = Transition::draw(&mut self.rng);
-        while calm && transition.is_fault() {
+        while (calm && transition.is_fault()) || (self.steady && matches!(transition, RestoreHub | EmptyHub)) {
             transition = Transition::draw(&mut self.rng);
         }
         self.counts.steps += 1;

@@ -44,6 +44,8 @@ pub struct World {
     /// Older copies of the hub's disk.
     pub copies: Vec<HubDisk>,
     pub weather: Weather,
+    /// The hub's disk is never replaced, so that histories grow long.
+    pub steady: bool,
     /// Requests to members fail now and then.
     pub stormy: bool,
     /// Bytes of the largest frame that the links ask for.
@@ -72,6 +74,7 @@ impl World {
             copies: Vec::new(),
             weather: Weather::CLEAR,
             stormy: false,
+            steady: seed % 3 == 0,
             max_frame,
             counts: Counts::default(),
             model: Model::new(edges),

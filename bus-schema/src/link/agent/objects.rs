@@ -16,6 +16,7 @@ use crate::status::{State, Status};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Apply { object: ObjectId, version: String, hash: Hash },
+    /// `live` is what must still be there; without it whatever carries our mark is meant.
     Remove { object: ObjectId, version: String, live: Option<Live> },
 }
 
@@ -25,7 +26,7 @@ pub enum ApplyOutcome {
     Applied(Live),
     /// The API server will not have it, now and until something changes.
     Refused { code: u32, message: String },
-    /// Not now.
+    /// Not now, or the answer was lost. Also for an object that is being deleted: it would go in spite of the apply.
     Unavailable { code: u32, message: String },
 }
 
@@ -141,11 +142,20 @@ impl Agent {
             ApplyOutcome::Refused { code, message } => self.note(object, Some(hash), State::Refused, code, message, RETRY_REFUSED, now),
             ApplyOutcome::Unavailable { code, message } => {
                 let pause = self.back_off(object);
+                self.forget_live(object);
                 self.note(object, Some(hash), State::Failed, code, message, pause, now);
             }
         }
         self.plan(object, now);
         self.report.schedule(now);
+    }
+
+    /// It may have been made anew although the answer was lost: a removal must not insist on the old UID.
+    fn forget_live(&mut self, object: &ObjectId) {
+        let known = self.state.items.get(object).filter(|item| item.live.is_some()).cloned();
+        if let Some(item) = known {
+            self.write(AgentWrite::Item(object.clone(), Some(Item { live: None, ..item })));
+        }
     }
 
     /// A removal has ended.
