@@ -209,7 +209,7 @@ impl Agent {
     /// Looks at the objects whose content was lacking.
     pub(super) fn plan_lacking(&mut self, now: Millis) {
         let pending = self.table.rows.iter().filter(|(_, status)| status.state != State::Applied);
-        let pending: Vec<_> = pending.map(|(object, _)| object.clone()).collect();
+        let pending: BTreeSet<_> = pending.map(|(object, _)| object).chain(&self.objects.doubted).cloned().collect();
         for object in pending {
             self.plan(&object, now);
         }
