@@ -270,9 +270,8 @@ impl World {
         let Some(agent) = &mut site.agent else { return };
         match (action, outcome) {
             (Action::Apply { object, hash, .. }, Outcome::Apply(outcome)) => {
-                match &outcome {
-                    ApplyOutcome::Applied(_) => drop(site.excused.remove(object)),
-                    _ => drop(site.excused.insert(object.clone())),
+                if !matches!(outcome, ApplyOutcome::Applied(_)) {
+                    site.excused.insert(object.clone());
                 }
                 agent.applied(object, *hash, outcome, now);
             }

@@ -52,7 +52,8 @@ pub struct Found {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
-    Apply(Hash),
+    /// The doubt that it answers; later ones stay.
+    Apply { hash: Hash, doubted: bool },
     Remove,
 }
 
@@ -107,9 +108,11 @@ impl Agent {
         self.report.schedule(now);
     }
 
-    /// The live object may differ from what was applied: look again.
+    /// The live object may differ from what was applied: look again. While an apply is under way the doubt outlives it, so a shell
+    /// says this only of changes that are not the echo of its own.
     pub fn doubt(&mut self, object: &ObjectId, now: Millis) {
-        if self.state.items.get(object).is_some_and(|item| item.applied.is_some()) {
+        let applied = self.state.items.get(object).is_some_and(|item| item.applied.is_some());
+        if applied || self.objects.in_flight.contains_key(object) {
             self.objects.doubted.insert(object.clone());
             self.plan(object, now);
         }
@@ -131,12 +134,15 @@ impl Agent {
 
     /// An apply has ended.
     pub fn applied(&mut self, object: &ObjectId, hash: Hash, outcome: ApplyOutcome, now: Millis) {
-        self.objects.in_flight.remove(object);
+        let doing = self.objects.in_flight.remove(object);
+        let answered = matches!(outcome, ApplyOutcome::Applied(_));
+        if !answered && matches!(doing, Some(Doing::Apply { doubted: true, .. })) {
+            self.objects.doubted.insert(object.clone());
+        }
         match outcome {
             ApplyOutcome::Applied(live) => {
                 let version = self.version_of(object);
                 self.objects.outcomes.remove(object);
-                self.objects.doubted.remove(object);
                 self.write(AgentWrite::Item(object.clone(), Some(Item { version, live: Some(live), applied: Some(hash) })));
             }
             ApplyOutcome::Refused { code, message } => self.note(object, Some(hash), State::Refused, code, message, RETRY_REFUSED, now),
@@ -342,14 +348,15 @@ impl Agent {
     fn next_apply(&mut self) -> Option<Action> {
         loop {
             let (first, object) = self.objects.apply.first()?.clone();
-            let earlier = self.objects.in_flight.iter().any(|(other, doing)| matches!(doing, Doing::Apply(_)) && phase(other) < first);
+            let earlier = self.objects.in_flight.iter().any(|(other, doing)| matches!(doing, Doing::Apply { .. }) && phase(other) < first);
             if earlier {
                 return None;
             }
             self.objects.apply.remove(&(first, object.clone()));
             if let Some(hash) = self.to_apply(&object) {
                 let version = self.version_of(&object);
-                self.objects.in_flight.insert(object.clone(), Doing::Apply(hash));
+                let doubted = self.objects.doubted.remove(&object);
+                self.objects.in_flight.insert(object.clone(), Doing::Apply { hash, doubted });
                 return Some(Action::Apply { object, version, hash });
             }
         }
@@ -372,7 +379,7 @@ impl Agent {
         let of_bundle = |other: &ObjectId| self.list.claims(other).iter().any(|claim| bundles.contains(&claim.bundle));
         let leaves_bundle = |other: &ObjectId| self.removals_of(other).keys().any(|bundle| bundles.contains(bundle));
         let adding = self.objects.apply.iter().map(|(_, other)| other);
-        let adding = adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| matches!(doing, Doing::Apply(_))).map(|(other, _)| other));
+        let adding = adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| matches!(doing, Doing::Apply { .. })).map(|(other, _)| other));
         let leaving = self.objects.remove.iter().map(|(_, other)| other);
         let leaving = leaving.chain(self.objects.in_flight.iter().filter(|(_, doing)| **doing == Doing::Remove).map(|(other, _)| other));
         let under_way = self.objects.outcomes.iter().filter(|(_, outcome)| outcome.hash.is_none() && outcome.status.state == State::Removing);
@@ -394,7 +401,7 @@ impl Agent {
     /// Content that is being applied.
     pub(super) fn being_applied(&self) -> impl Iterator<Item = Hash> {
         self.objects.in_flight.values().filter_map(|doing| match doing {
-            Doing::Apply(hash) => Some(*hash),
+            Doing::Apply { hash, .. } => Some(*hash),
             Doing::Remove => None,
         })
     }
