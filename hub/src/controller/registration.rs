@@ -177,7 +177,12 @@ impl Registrar {
                 Err(Trouble::Later(why)) => return Err(why),
             },
         };
-        self.write(request, wanted).await.map_err(|error| error.to_string())
+        self.write(request, &wanted).await.map_err(|error| error.to_string())?;
+        // What was answered counts from now on, not only once the watch has brought it back.
+        if let Some(known) = self.requests.get_mut(&request.name_any()) {
+            known.status = Some(wanted);
+        }
+        Ok(())
     }
 
     /// A list may be older than what was granted since: before a grant counts as taken away, the server is asked.
@@ -264,10 +269,10 @@ impl Registrar {
         }
     }
 
-    async fn write(&self, request: &ClusterRegistrationRequest, wanted: ClusterRegistrationRequestStatus) -> Result<(), Error> {
+    async fn write(&self, request: &ClusterRegistrationRequest, wanted: &ClusterRegistrationRequestStatus) -> Result<(), Error> {
         let json = |status: &ClusterRegistrationRequestStatus| serde_json::to_value(status).map_err(Error::SerdeError);
         let present = request.status.clone().unwrap_or_default();
-        let Some(status) = difference(&json(&present)?, &json(&wanted)?) else { return Ok(()) };
+        let Some(status) = difference(&json(&present)?, &json(wanted)?) else { return Ok(()) };
         let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": status }));
         match api.patch_status(&request.name_any(), &PatchParams::default(), &patch).await {
