@@ -12,7 +12,10 @@ use crate::kinds::Manifest;
 
 /// An API server that answers each request with the next line of its script and records what it was asked.
 #[derive(Clone)]
-struct Script(Arc<Mutex<(Vec<(u16, String)>, Vec<String>)>>);
+struct Script(Arc<Mutex<Exchange>>);
+
+/// Answers still to give, last first, and what was asked.
+type Exchange = (Vec<(u16, String)>, Vec<String>);
 
 impl Script {
     fn new(answers: Vec<(u16, String)>) -> Self {

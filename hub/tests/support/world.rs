@@ -29,7 +29,7 @@ pub struct World {
     pub client: Client,
     /// A real API server, with namespaces that must exist and native kinds that are alive.
     pub real: bool,
-    pub test: &'static str,
+    pub test: String,
 }
 
 /// Running controllers; they stop when this is dropped.
@@ -61,10 +61,10 @@ impl Drop for Registration {
 }
 
 impl World {
-    pub async fn new(client: Client, real: bool, test: &'static str) -> Self {
+    pub async fn new(client: Client, real: bool, test: String) -> Self {
         let world = Self { client, real, test };
         world.namespace(RESERVED_NAMESPACE).await;
-        world.namespace(test).await;
+        world.namespace(&world.test).await;
         world
     }
 
@@ -131,7 +131,7 @@ impl World {
     }
 
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), self.test)
+        Api::namespaced(self.client.clone(), &self.test)
     }
 
     /// Makes a ManagedCluster labelled `test=<this test>` with a bus id.
@@ -147,13 +147,13 @@ impl World {
             .patch_status(name, &PatchParams::default(), &sid)
             .await
             .expect("status can be written");
-        ClusterKey::new(self.test, name)
+        ClusterKey::new(&self.test, name)
     }
 
     /// Makes or changes the Manifest of ConfigMap `<this test>/<name>` with one value; gives its resourceVersion.
     pub async fn manifest(&self, name: &str, value: &str) -> u64 {
         let template = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": self.test }, "data": { "v": value } });
-        self.template(&format!("configmaps.{}.{name}", self.test), template)
+        self.template(&format!("configmaps.{}.{name}", &self.test), template)
             .await
     }
 
@@ -173,7 +173,7 @@ impl World {
     }
 
     pub async fn delete_manifest(&self, name: &str) {
-        let name = format!("configmaps.{}.{name}", self.test);
+        let name = format!("configmaps.{}.{name}", &self.test);
         self.manifests()
             .delete(&name, &DeleteParams::default())
             .await

@@ -174,7 +174,7 @@ fn a_feed_finds_a_template_of_another_version_of_its_group() {
     assert_eq!(
         (
             entries[0].version.as_str(),
-            &entries[0].content != &Content::Keep
+            entries[0].content != Content::Keep
         ),
         ("v1", true)
     );
