@@ -17,7 +17,7 @@ fn deploy_crds_are_what_the_types_say() {
                 .as_deref()
                 .expect("generated CRDs are named")
         ));
-        let wanted = yaml::to_string(&crd).expect("a CRD is plain data");
+        let wanted = serde_saphyr::to_string(&crd).expect("a CRD is plain data");
         if update {
             std::fs::create_dir_all(folder())
                 .and_then(|()| std::fs::write(&file, &wanted))
