@@ -1,0 +1,112 @@
+//! Who asks, and whether they may. Bearer tokens over the wire; in process an `Identity` travels as a request extension.
+
+use http::{HeaderMap, header};
+use ring::digest;
+
+use super::catalogue::Resource;
+use super::failure::{Failure, qualified};
+
+/// A caller whose identity is established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+impl Identity {
+    /// Someone who may do everything.
+    pub fn admin(user: &str) -> Self {
+        Self { user: user.into(), groups: vec![MASTERS.into(), AUTHENTICATED.into()] }
+    }
+
+    /// The holder of the join token, who may only ask for a cluster to be registered.
+    pub fn joiner() -> Self {
+        Self { user: "clusternet:join".into(), groups: vec![JOINERS.into(), AUTHENTICATED.into()] }
+    }
+
+    /// Whether this caller may do everything.
+    pub fn is_admin(&self) -> bool {
+        self.groups.iter().any(|group| group == MASTERS)
+    }
+
+    /// Refuses what this caller may not do.
+    ///
+    /// # Errors
+    /// 403 naming user, verb and resource.
+    pub fn authorize(&self, verb: &str, resource: &Resource) -> Result<(), Failure> {
+        if self.may(verb, resource) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is forbidden: User {:?} cannot {verb} resource {:?} in API group {:?}: use the admin token for this",
+            qualified(resource), self.user, resource.plural, resource.group
+        );
+        Err(Failure::new(403, "Forbidden", message))
+    }
+
+    /// Whether this caller may do `verb` on `resource`.
+    pub fn may(&self, verb: &str, resource: &Resource) -> bool {
+        let joining = resource.kind == "ClusterRegistrationRequest"
+            && matches!(verb, "create" | "get")
+            && self.groups.iter().any(|group| group == JOINERS);
+        let self_review = resource.plural.starts_with("selfsubject") && verb == "create";
+        self.is_admin() || joining || self_review
+    }
+}
+
+const MASTERS: &str = "system:masters";
+const AUTHENTICATED: &str = "system:authenticated";
+const JOINERS: &str = "clusternet:joiners";
+
+/// The bearer tokens that the API accepts; only their digests are kept.
+#[derive(Clone)]
+pub struct Authenticator {
+    admin: [u8; 32],
+    join: [u8; 32],
+}
+
+impl Authenticator {
+    /// Accepts these two tokens; an empty one is never accepted.
+    pub fn new(admin_token: &str, join_token: &str) -> Self {
+        Self { admin: digested(admin_token), join: digested(join_token) }
+    }
+
+    /// The caller that these request headers prove.
+    ///
+    /// # Errors
+    /// 401 saying which header to send.
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Identity, Failure> {
+        let Some(token) = bearer(headers) else {
+            return Err(unauthorized("no bearer token in the request"));
+        };
+        // Digests of equal length are compared, so timing says nothing about the tokens.
+        let digest = digested(token);
+        if digest == self.admin {
+            return Ok(Identity::admin("admin"));
+        }
+        if digest == self.join {
+            return Ok(Identity::joiner());
+        }
+        Err(unauthorized("the bearer token is not one of this hub"))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+}
+
+fn unauthorized(why: &str) -> Failure {
+    let message = format!(
+        "Unauthorized: {why}: send the header 'Authorization: Bearer TOKEN' with the hub's token \
+         (kubectl: --kubeconfig admin.kubeconfig from the hub's data folder)"
+    );
+    Failure::new(401, "Unauthorized", message)
+}
+
+fn digested(token: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    bytes
+}
