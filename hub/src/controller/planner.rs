@@ -298,3 +298,7 @@ impl Planner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;
