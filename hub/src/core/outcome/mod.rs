@@ -18,8 +18,10 @@ use super::index::SubscriptionFacts;
 use super::plan::{DesiredEntry, DesiredList};
 use super::report::{ClusterReport, ObjectReport};
 
-/// How many clusters, and how many objects, a status names one by one.
+/// How many clusters a Subscription's status names one by one.
 pub const MAX_CLUSTERS: usize = 500;
+/// How many rows of one feed on one cluster a Subscription's status has, of about 110 bytes each.
+pub const MAX_DETAILS: usize = 5_000;
 /// How many pending objects a ManagedCluster's status names.
 pub const MAX_PENDING: usize = 100;
 

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::condition::Saying;
 use super::verdict::{Progress, Verdict};
-use super::{ClusterState, MAX_CLUSTERS, Outcomes};
+use super::{ClusterState, MAX_CLUSTERS, MAX_DETAILS, Outcomes};
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{SubscriptionFacts, identity_of};
 use crate::core::report::ObjectState;
@@ -51,11 +51,11 @@ impl Outcomes {
             replicas: previous.replicas.clone(),
             desired_releases: tally.counts.clusters,
             completed_releases: tally.counts.applied,
-            counts: tally.counts,
+            counts: tally.counts.clone(),
             aggregated_statuses: facts
                 .feeds
                 .iter()
-                .map(|feed| self.aggregate(facts, feed))
+                .map(|feed| self.aggregate(facts, feed, &tally))
                 .collect(),
             conditions,
         })
@@ -79,18 +79,21 @@ impl Outcomes {
         tally
     }
 
-    fn aggregate(&self, facts: &SubscriptionFacts, feed: &Feed) -> AggregatedStatus {
+    fn aggregate(&self, facts: &SubscriptionFacts, feed: &Feed, tally: &Tally) -> AggregatedStatus {
+        let told = details_of_a_feed(facts);
         let states = facts
             .bound
             .iter()
-            .take(MAX_CLUSTERS)
+            .take(told)
             .filter_map(|key| Some((key, self.clusters.get(key)?)));
         let details: Vec<FeedStatusPerCluster> = states
             .map(|(key, state)| per_cluster(facts, feed, key, state))
             .collect();
-        let available = !details.is_empty()
-            && details.len() == facts.bound.len().min(MAX_CLUSTERS)
-            && details.iter().all(|detail| detail.available);
+        // Clusters that are not named have it if they have everything.
+        let unnamed =
+            details.len() == facts.bound.len() || tally.counts.applied == tally.counts.clusters;
+        let available =
+            !details.is_empty() && unnamed && details.iter().all(|detail| detail.available);
         AggregatedStatus {
             kind: feed.kind.clone(),
             api_version: feed.api_version.clone(),
@@ -103,6 +106,11 @@ impl Outcomes {
             feed_status_details: details,
         }
     }
+}
+
+/// How many clusters each feed names: an API server takes about 1.5 MB in one object, whatever the number of feeds.
+fn details_of_a_feed(facts: &SubscriptionFacts) -> usize {
+    MAX_CLUSTERS.min(MAX_DETAILS / facts.feeds.len().max(1))
 }
 
 fn per_cluster(
@@ -208,10 +216,12 @@ fn sayings(facts: &SubscriptionFacts, tally: &Tally) -> Vec<Saying> {
         );
         sayings.push(Saying::new("Conflicted", "True", "FedByAnother", message));
     }
-    if facts.bound.len() > MAX_CLUSTERS {
+    let told = details_of_a_feed(facts);
+    if facts.bound.len() > told {
+        let clusters = facts.bound.len();
         let message = format!(
-            "bindingClusters and aggregatedStatuses name the first {MAX_CLUSTERS} of {} clusters",
-            facts.bound.len()
+            "bindingClusters names the first {} and aggregatedStatuses the first {told} of {clusters} clusters",
+            clusters.min(MAX_CLUSTERS)
         );
         sayings.push(Saying::new("Truncated", "True", "TooManyClusters", message));
     }

@@ -432,3 +432,26 @@ fn what_the_hub_does_not_own_in_a_clusters_status_stays() {
         (previous.sid, previous.cluster_cidr)
     );
 }
+
+#[test]
+fn a_status_of_many_feeds_on_many_clusters_stays_within_what_a_server_takes() {
+    let (mut index, mut outcomes) = (Index::default(), Outcomes::default());
+    let feeds: Vec<String> = (0..100).map(|number| format!("feed-{number}")).collect();
+    let names: Vec<&str> = feeds.iter().map(String::as_str).collect();
+    (0..600).for_each(|number| index.apply_cluster(&cluster(&format!("{number:03}"), "edge")));
+    index.apply_subscription(&subscription("s", "edge", &names));
+    feed(&mut index, &mut outcomes, 10);
+    let status = status(&outcomes);
+    let size = serde_json::to_vec(&status).expect("plain data").len();
+    assert!(size < 1_000_000, "{size} bytes");
+    assert_eq!(
+        (status.binding_clusters.len(), status.counts.clusters),
+        (500, 600)
+    );
+    let message =
+        "bindingClusters names the first 500 and aggregatedStatuses the first 50 of 600 clusters";
+    assert_eq!(
+        condition(&outcomes, "Truncated"),
+        told("True", "TooManyClusters", message)
+    );
+}
