@@ -3,6 +3,8 @@
 
 #[path = "support/apiserver.rs"]
 mod apiserver;
+#[path = "support/embedded.rs"]
+mod embedded;
 #[path = "controller/planning.rs"]
 mod planning;
 #[path = "controller/registering.rs"]
@@ -25,6 +27,15 @@ macro_rules! on_every_api {
             async fn $name() {
                 let client = super::apiserver::client().await;
                 super::$module::$name(super::world::World::new(client, true, super::short(stringify!($name))).await).await;
+            })*
+        }
+
+        mod embedded_api {
+            $(#[tokio::test]
+            async fn $name() {
+                let embedded = super::embedded::embedded_client();
+                let world = super::world::World::new(embedded.client.clone(), false, super::short(stringify!($name)));
+                super::$module::$name(world.await).await;
             })*
         }
     };
