@@ -135,8 +135,10 @@ impl Agent {
     /// An apply has ended.
     pub fn applied(&mut self, object: &ObjectId, hash: Hash, outcome: ApplyOutcome, now: Millis) {
         let doing = self.objects.in_flight.remove(object);
-        let answered = matches!(outcome, ApplyOutcome::Applied(_));
-        if !answered && matches!(doing, Some(Doing::Apply { doubted: true, .. })) {
+        let done = matches!(outcome, ApplyOutcome::Applied(_));
+        // What was not answered may have been done: should the earlier content be desired again, it is no longer certain.
+        let uncertain = matches!(outcome, ApplyOutcome::Unavailable { .. });
+        if uncertain || (!done && matches!(doing, Some(Doing::Apply { doubted: true, .. }))) {
             self.objects.doubted.insert(object.clone());
         }
         match outcome {
