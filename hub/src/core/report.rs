@@ -14,6 +14,8 @@ pub struct ClusterReport {
     /// The `rv` of the PlanUpdate that the states below were judged by. States of an older plan say nothing of the present one.
     pub listed_at_rv: Option<u64>,
     pub connected: bool,
+    /// Two agent processes that share this cluster's identity, by boot id; neither is served.
+    pub clones: Option<[String; 2]>,
     /// When the hub last heard from the agent.
     pub last_contact: Option<Timestamp>,
     pub objects: Vec<ObjectReport>,

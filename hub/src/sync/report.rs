@@ -20,6 +20,7 @@ pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: O
         cluster: cluster.clone(),
         listed_at_rv: current.map(|desired| desired.resource_version),
         connected,
+        clones: link.clones().map(|boots| boots.map(|boot| boot.to_string())),
         last_contact,
         objects: rows.map(|(object, status)| object_report(object, status, desired.map(|desired| &*desired.list))).collect(),
         list_hash: desired.map(|desired| desired.list.root.to_string()),

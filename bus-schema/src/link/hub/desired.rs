@@ -47,9 +47,6 @@ impl Sync {
         self.confirm = Some(Repeat::at(now));
     }
 
-    pub(super) fn again(&mut self, now: Millis) {
-        self.outstanding = self.outstanding.map(|_| Repeat::at(now));
-    }
 }
 
 impl HubLink {

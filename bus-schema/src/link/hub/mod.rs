@@ -46,7 +46,7 @@ pub struct Desired {
 pub enum HubEvent {
     /// A session was confirmed; `restored` when the agent's disk is older than what this hub knows.
     Confirmed { boot: BootId, restored: bool },
-    /// Two processes share this identity: neither is served until one is chosen.
+    /// Two processes share this identity: neither is served until both were stopped and one was started.
     Cloned { boots: [BootId; 2] },
     /// The agent stored this list.
     Listed(Hash),

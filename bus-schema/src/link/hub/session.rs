@@ -192,7 +192,8 @@ impl HubLink {
         self.start_sync(Hash::read(&hello.listed), asserted, now);
     }
 
-    /// A process that was replaced and comes back is one of two that share an identity.
+    /// A process that was replaced and comes back is one of two that share an identity: neither is served until a person has stopped
+    /// them and started the right one, which then is a process that was never seen.
     fn judge_boot(&mut self, boot: u64) {
         if boot == self.state.boot {
             return;
@@ -201,6 +202,8 @@ impl HubLink {
             let boots = [BootId(self.state.boot), BootId(boot)];
             self.sessions.cloned = Some(boots);
             self.events.push(HubEvent::Cloned { boots });
+        } else {
+            self.sessions.cloned = None;
         }
         let mut old = self.state.old_boots.clone();
         old.retain(|known| *known != boot && *known != self.state.boot);
@@ -208,14 +211,6 @@ impl HubLink {
         let surplus = old.len().saturating_sub(OLD_BOOTS);
         old.drain(..surplus);
         self.write(HubWrite::Boots { boot, old });
-    }
-
-    /// An administrator chose which of two processes is the cluster.
-    pub fn choose_boot(&mut self, chosen: BootId, now: Millis) {
-        self.sessions.cloned = None;
-        let old = self.state.old_boots.iter().copied().chain([self.state.boot]).filter(|boot| *boot != chosen.0).collect();
-        self.write(HubWrite::Boots { boot: chosen.0, old });
-        self.sync.again(now);
     }
 
     fn on_message(&mut self, kind: Kind, body: &[u8], now: Millis) -> Result<(), FrameError> {
@@ -259,6 +254,11 @@ impl HubLink {
         let session = self.sessions.current.as_mut().expect("frames are made within a session");
         session.owes_beat = false;
         session.sender.seal(kind, message)
+    }
+
+    /// Two processes that share this identity, while neither is served.
+    pub fn clones(&self) -> Option<[BootId; 2]> {
+        self.sessions.cloned
     }
 
     /// The confirmed session.

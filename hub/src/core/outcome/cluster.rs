@@ -70,6 +70,10 @@ fn tell_times(report: &ClusterReport, status: &mut ManagedClusterStatus, changed
 fn ready(report: &ClusterReport) -> Saying {
     let say = |status, reason, message: String| Saying::new("Ready", status, reason, message);
     let known = report.facts.as_ref();
+    if let Some([one, other]) = &report.clones {
+        let message = format!("two agents ({one} and {other}) share this cluster's identity and neither is served: stop both, then start the right one");
+        return say("Unknown", "AgentCloned", message);
+    }
     match (report.connected, report.last_contact, known) {
         (false, None, _) => say(
             "Unknown",

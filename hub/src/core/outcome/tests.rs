@@ -50,6 +50,7 @@ fn report(name: &str, rv: u64, states: &[(&str, ObjectState)]) -> ClusterReport 
     ClusterReport {
         cluster: key(name),
         listed_at_rv: Some(rv),
+        clones: None,
         connected: true,
         last_contact: Some(at(100)),
         objects: states.iter().map(object).collect(),
