@@ -227,9 +227,14 @@ impl Sender {
     }
 
     pub fn seal(&mut self, kind: Kind, message: &impl prost::Message) -> Vec<u8> {
+        self.seal_bytes(kind, &message.encode_to_vec())
+    }
+
+    /// Seals a body that is encoded already.
+    pub fn seal_bytes(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
         let header = Header { kind, counter: self.next, nonce: None };
         self.next += 1;
-        seal(&self.key, &header, &message.encode_to_vec())
+        seal(&self.key, &header, body)
     }
 }
 

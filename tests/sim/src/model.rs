@@ -265,7 +265,7 @@ impl World {
             let list = bus_schema::list::DesiredList::parse(&acked.bytes, &self.key).map(|list| list.entries).unwrap_or_default();
             let told = Told { incarnation: acked.stamp.incarnation, since: acked.stamp.resource_version };
             for entry in list {
-                self.model.told[edge].entry((entry.object, entry.bundle)).or_insert(told);
+                self.model.told[edge].insert((entry.object, entry.bundle), told);
             }
         } else if target == wanted {
             self.note_said(edge, delta.resource_version);

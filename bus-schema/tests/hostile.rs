@@ -1,0 +1,130 @@
+//! Bytes that nobody honest would send, to both ends: nothing panics, nothing grows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bus_schema::frame::{self, Header, Key, Sender, SessionKeys};
+use bus_schema::hash::{Domain, Hash, HashKey};
+use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId};
+use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
+use bus_schema::link::hub::{Desired, HubConfig, HubLink, HubState};
+use bus_schema::link::{Cache, Contents};
+use bus_schema::list::{DesiredEntry, DesiredList, Wanted};
+use bus_schema::message::{Kind, Welcome};
+
+struct Nothing;
+
+impl Cache for Nothing {
+    fn content(&self, _: &Hash) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn partial(&self, _: &Hash) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+struct One(Hash, Arc<[u8]>);
+
+impl Contents for One {
+    fn get(&self, hash: &Hash) -> Option<Arc<[u8]>> {
+        (*hash == self.0).then(|| self.1.clone())
+    }
+}
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+}
+
+/// A hub and an agent in session, and the frames they exchanged on the way.
+fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
+    let key = HashKey::public();
+    let content = One(key.hash(Domain::Object, b"{}"), b"{}".as_slice().into());
+    let object = ObjectId { kind: "ConfigMap".into(), namespace: "shop".into(), name: "a".into(), ..ObjectId::default() };
+    let entry = DesiredEntry { bundle: BundleId(1), object, version: "v1".into(), wanted: Wanted::Content { hash: content.0, size: 2, secret: false } };
+    let config = HubConfig { key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
+    let mut hub = HubLink::new(config, HubState::default());
+    hub.set_desired(Desired { list: Arc::new(DesiredList::new([entry], &key)), resource_version: 5 }, 0);
+    let mut agent = Agent::new(AgentConfig::new(BootId(1), key), AgentState::default(), 0);
+    agent.surveyed(Vec::new(), 0);
+    agent.connected([1; 32], 0);
+    let mut seen = Vec::new();
+    for now in 0..20 {
+        drop((agent.take_writes(), hub.take_writes()));
+        while let Some(frame) = agent.poll_transmit(60_000, now * 100) {
+            let _ = hub.frame(&frame, [2; 32], now * 100);
+            drop(hub.take_writes());
+            seen.push(frame);
+        }
+        while let Some(frame) = hub.poll_transmit(&content, 60_000, now * 100) {
+            let _ = agent.frame(&frame, [3; 32], &Nothing, now * 100);
+            drop(agent.take_writes());
+            seen.push(frame);
+        }
+    }
+    assert!(agent.in_session() && hub.session().is_some() && seen.len() > 5, "the two ends must have talked");
+    (hub, agent, content, seen)
+}
+
+#[test]
+fn a_hundred_thousand_mutated_frames_harm_neither_end() {
+    let (mut hub, mut agent, content, seen) = pair();
+    let (session, mut rng) = (SessionKeys::agree(&[1; 32], &[2; 32]), Rng(1));
+    let (mut up, mut down) = (Sender::new(session.up), Sender::new(session.down));
+    let (mut now, mut taken) = (10_000, 0_u32);
+    for round in 0..100_000_u64 {
+        now += 1;
+        let mut frame = seen[rng.next() as usize % seen.len()].clone();
+        for _ in 0..rng.next() % 4 {
+            let at = rng.next() as usize % frame.len();
+            frame[at] = rng.next() as u8;
+        }
+        frame.truncate(frame.len() - rng.next() as usize % 3);
+        if round % 2 == 0 {
+            // Sealed anew, so that the mutation reaches what is behind the seal.
+            frame = resealed(&frame, if round % 4 == 0 { &mut up } else { &mut down }).unwrap_or(frame);
+        }
+        taken += u32::from(hub.frame(&frame, [2; 32], now).is_ok()) + u32::from(agent.frame(&frame, [3; 32], &Nothing, now).is_ok());
+        let spoken = [agent.poll_transmit(60_000, now), hub.poll_transmit(&content, 60_000, now)];
+        drop((agent.take_writes(), hub.take_writes(), agent.poll_action(now), spoken));
+        while hub.poll_event().is_some() || agent.poll_event().is_some() {}
+        assert!(hub.table().rows.len() < 1_000 && agent.state().contents.len() < 1_000 && agent.state().partials.len() < 1_000);
+    }
+    assert!(taken > 1_000, "only {taken} frames reached what is behind the seal");
+}
+
+/// The same kind and body under a true key.
+fn resealed(bytes: &[u8], sender: &mut Sender) -> Option<Vec<u8>> {
+    let (header, at) = frame::peek(bytes).ok()?;
+    let body = &bytes[at..bytes.len() - frame::TAG_LEN];
+    match header.kind {
+        Kind::Hello | Kind::Welcome | Kind::NoSession => Some(frame::seal(&Key::greeting(), &header, body)),
+        kind => Some(sender.seal_bytes(kind, body)),
+    }
+}
+
+#[test]
+fn random_bytes_are_refused() {
+    let (mut hub, mut agent, ..) = pair();
+    let mut rng = Rng(7);
+    for _ in 0..20_000 {
+        let len = rng.next() as usize % 200;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| rng.next() as u8).take(len).collect();
+        assert!(hub.frame(&bytes, [0; 32], 0).is_err());
+        assert!(agent.frame(&bytes, [0; 32], &Nothing, 0).is_err());
+    }
+}
+
+#[test]
+fn a_welcome_for_another_hello_is_refused() {
+    let (_, mut agent, ..) = pair();
+    agent.connected([9; 32], 50_000);
+    let header = Header { kind: Kind::Welcome, counter: 0, nonce: Some([4; 32]) };
+    let forged = frame::seal(&Key::answering(b"another"), &header, &prost::Message::encode_to_vec(&Welcome::default()));
+    assert!(agent.frame(&forged, [0; 32], &Nothing, 50_000).is_err());
+}
