@@ -34,6 +34,7 @@ mod node;
 mod pki;
 mod process;
 mod relay;
+pub mod sandbox;
 mod scratch;
 mod spawner;
 mod sweep;
