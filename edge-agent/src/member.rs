@@ -191,12 +191,17 @@ fn to_found(found: survey::Found) -> Option<Found> {
     Some(Found { object: found.id, version: found.version, live })
 }
 
+fn to_json(facts: &facts::Facts) -> Vec<u8> {
+    let mut json = serde_json::to_value(facts).expect("facts are JSON");
+    json["agentVersion"] = env!("CARGO_PKG_VERSION").into();
+    json.to_string().into_bytes()
+}
+
 async fn watch_facts(member: Arc<Member>, engine: Engine, stop: CancellationToken) {
     loop {
         let pause = match facts::collect(&member.api).await {
             Ok(facts) => {
-                let json = serde_json::to_vec(&facts).expect("facts are JSON");
-                engine.tell(Input::Facts(json)).await;
+                engine.tell(Input::Facts(to_json(&facts))).await;
                 FACTS_EVERY
             }
             Err(_) => RETRY,

@@ -137,7 +137,7 @@ async fn a_watch_sends_bookmarks_and_ends_when_it_was_asked_to() {
 }
 
 #[tokio::test]
-async fn a_watch_from_what_is_forgotten_is_expired_before_and_in_the_stream() {
+async fn a_watch_from_what_is_forgotten_is_told_so_at_its_start_and_when_it_is_overtaken() {
     let options = StoreOptions { keep_for: Duration::ZERO, keep_events: 1, ring_events: 1, ..StoreOptions::default() };
     let hub = hub_with(options);
     labelled(&hub, "a", "1").await;
@@ -151,8 +151,11 @@ async fn a_watch_from_what_is_forgotten_is_expired_before_and_in_the_stream() {
     let error = watch.next().await.expect("an error event");
     assert_eq!((&error["type"], &error["object"]["code"], &error["object"]["reason"]), (&json!("ERROR"), &json!(410), &json!("Expired")));
     assert_eq!(watch.next().await, None);
-    hub.get(&format!("{SUBSCRIPTIONS}?watch=true&resourceVersion={version}")).await.refuses(410, "Expired", "too old resource version");
-    hub.get(&format!("{SUBSCRIPTIONS}?watch=true&resourceVersion=5")).await.refuses(410, "Expired", "");
+    for forgotten in [version.as_str(), "5"] {
+        let mut watch = hub.watch(&format!("{SUBSCRIPTIONS}?watch=true&resourceVersion={forgotten}")).await;
+        assert_eq!(watch.next().await.expect("an error event")["object"]["reason"], "Expired");
+        assert_eq!(watch.next().await, None);
+    }
 }
 
 #[tokio::test]

@@ -21,12 +21,14 @@
 //! What is started is gone when its value is dropped, also by a panic; a test run that was killed is swept by the next one.
 //! Calls block the thread unless they are `async`: a test that serves something itself needs a multi-threaded runtime.
 
+mod agent;
 mod app;
 mod cache;
 mod cgroup;
 mod command;
 mod containers;
 mod control_plane;
+mod hub;
 mod kubectl;
 mod member;
 mod net;
@@ -40,9 +42,11 @@ mod spawner;
 mod sweep;
 mod watch;
 
+pub use agent::Agent;
 pub use app::{App, Feed};
 pub use cache::{Tool, workspace_program};
 pub use control_plane::{ControlPlane, Controllers};
+pub use hub::Hub;
 pub use kubectl::{Kubectl, KubectlVersion};
 pub use member::{Member, MemberBuilder};
 pub use net::{LinkBytes, Site};

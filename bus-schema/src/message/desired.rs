@@ -39,6 +39,10 @@ pub struct Delta {
     /// Closed incarnations that `recover` needs for its proof.
     #[prost(message, repeated, tag = "10")]
     pub closed: Vec<Closed>,
+    /// Counts the lists that were desired in this session; the Report repeats it, so that a late Report of an earlier list with the
+    /// same root is not taken for an answer.
+    #[prost(uint32, tag = "11")]
+    pub serial: u32,
 }
 
 /// Content of one entry of the target list.

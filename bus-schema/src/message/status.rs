@@ -21,6 +21,9 @@ pub struct Report {
     pub target: u64,
     #[prost(message, repeated, tag = "5")]
     pub entries: Vec<StatusEntry>,
+    /// The serial of the Delta that asserted the stored list last; 0 for the Welcome.
+    #[prost(uint32, tag = "6")]
+    pub serial: u32,
 }
 
 /// State of one object, or of the cluster itself.

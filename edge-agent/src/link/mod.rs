@@ -58,7 +58,6 @@ pub async fn run(address: Address, sid: Sid, engine: Engine, mut frames: mpsc::R
             () = stop.cancelled() => return goodbye(&client, &mut events).await,
         };
         engine.tell(Input::LinkDown).await;
-        while frames.try_recv().is_ok() {}
         let pause = backoff.next(began.elapsed(), rand_unit());
         tracing::info!(%ended, pause_ms = pause.as_millis() as u64, "link down");
         tokio::select! {
@@ -95,6 +94,7 @@ async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &
                 }
                 Ok(Event::Incoming(Incoming::SubAck(_))) => {
                     subscribed = true;
+                    while frames.try_recv().is_ok() {}
                     tracing::info!("link up");
                     engine.tell(Input::LinkUp).await;
                     engine.tell(Input::Room(pace.frame())).await;

@@ -37,6 +37,9 @@ pub async fn list(call: &Call) -> Result<Response, Failure> {
     let start = Start::of(call.state.store(), options)?;
     let form = Form::of(&call.parts.headers);
     let page = fetch(call.state.store(), target, &selector, start.after, options.limit).await?;
+    if start.resource_version.is_none() {
+        check_version(options, page.resource_version)?;
+    }
     let resource_version = start.resource_version.unwrap_or(page.resource_version);
     let mut metadata = json!({"resourceVersion": resource_version.to_string()});
     if let Some((namespace, name)) = &page.next {
@@ -44,6 +47,20 @@ pub async fn list(call: &Call) -> Result<Response, Failure> {
     }
     let body = respond::list(target, page.items, metadata, form, options);
     Ok(respond::json(StatusCode::OK, body))
+}
+
+/// Refuses a version that this list can't be of; `current` is the version of what was just read.
+fn check_version(options: &Options, current: u64) -> Result<(), Failure> {
+    let wanted = options.resource_version.unwrap_or(0);
+    if wanted > current {
+        let cause = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+        let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
+        return Err(Failure::new(504, "Timeout", message).with("causes", cause).with("retryAfterSeconds", 1));
+    }
+    if options.resource_version_match.as_deref() == Some("Exact") && wanted != current {
+        return Err(Failure::expired(format!("resourceVersion {wanted} is not kept for lists, the current one is {current}")));
+    }
+    Ok(())
 }
 
 /// The selector of a list or watch.
@@ -101,16 +118,6 @@ impl Start {
             // The first page's version is given again, so a watch from it replays what changed between the pages.
             store.watch(version).map_err(|error| Failure::expired(format!("the continue token is too old, list again without it: {error}")))?;
             return Ok(Self { after: Some((namespace, name)), resource_version: Some(version) });
-        }
-        let wanted = options.resource_version.unwrap_or(0);
-        let current = store.resource_version();
-        if wanted > current {
-            let cause = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
-            let message = format!("Timeout: Too large resource version: {wanted}, current: {current}");
-            return Err(Failure::new(504, "Timeout", message).with("causes", cause).with("retryAfterSeconds", 1));
-        }
-        if options.resource_version_match.as_deref() == Some("Exact") && wanted != current {
-            return Err(Failure::expired(format!("resourceVersion {wanted} is not kept for lists, the current one is {current}")));
         }
         Ok(Self { after: None, resource_version: None })
     }

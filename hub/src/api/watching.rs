@@ -30,6 +30,8 @@ const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 60);
 /// No client needs a longer watch than a day.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
+const MEDIA_TYPE: &str = "application/json;stream=watch";
+
 struct Watch {
     target: Target,
     query: Query,
@@ -49,7 +51,10 @@ pub async fn watch(call: Call) -> Result<Response, Failure> {
     let selector = read::selector(&call.target, &call.options)?;
     let target = call.target.in_namespace(call.target.namespace.as_deref());
     let (first, position) = begin(&call, &target, &selector).await?;
-    let watcher = call.state.store().watch(position)?;
+    let watcher = match call.state.store().watch(position) {
+        Ok(watcher) => watcher,
+        Err(error) => return Ok(refused(error.into())),
+    };
     let life = call.options.timeout_seconds.filter(|seconds| *seconds > 0).map_or(DEFAULT_LIFE, Duration::from_secs);
     let now = Instant::now();
     let watch = Watch {
@@ -68,7 +73,14 @@ pub async fn watch(call: Call) -> Result<Response, Failure> {
         let lines = watch.next().await?;
         Some((Ok::<Bytes, Infallible>(lines), watch))
     });
-    Ok(respond::with_type(StatusCode::OK, "application/json;stream=watch", Body::from_stream(lines)))
+    Ok(respond::with_type(StatusCode::OK, MEDIA_TYPE, Body::from_stream(lines)))
+}
+
+/// An expired start is told in the stream, as kube-apiserver does: kube-rs lists again after that, and never after an HTTP 410.
+fn refused(failure: Failure) -> Response {
+    let mut lines = Vec::new();
+    line(&mut lines, "ERROR", &failure.status());
+    respond::with_type(StatusCode::OK, MEDIA_TYPE, lines)
 }
 
 /// What comes first, and the version the changes continue from.

@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Error, ResourceExt};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+mod grant;
+
+use self::grant::Trouble;
 use super::merge::difference;
 use super::watch::{Object, Seen, watch};
 use crate::core::id::ClusterKey;
-use crate::core::registry::{Decision, Entropy, Registry, labels};
-use crate::kinds::names::LABEL_CLUSTER_ID;
+use crate::core::registry::{Decision, Entropy, Registry};
 use crate::kinds::{
-    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, FAILED, ManagedCluster, ManagedClusterSpec,
+    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster,
 };
 
 const QUEUE: usize = 1024;
@@ -43,14 +43,6 @@ enum Input {
     Cluster(Seen<ManagedCluster>),
 }
 
-/// Why a request could not be answered as decided.
-enum Trouble {
-    /// Try again later.
-    Later(String),
-    /// Tell the agent.
-    Refused { result: &'static str, message: String },
-}
-
 struct Registrar {
     client: Client,
     config: Config,
@@ -66,7 +58,11 @@ struct Registrar {
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let mut watches = JoinSet::new();
-    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Request));
+    watches.spawn(watch(
+        Api::all(client.clone()),
+        sender.clone(),
+        Input::Request,
+    ));
     watches.spawn(watch(Api::all(client.clone()), sender, Input::Cluster));
     let mut registrar = Registrar {
         client,
@@ -108,7 +104,9 @@ impl Registrar {
         match seen {
             Seen::Listed { objects, .. } => {
                 self.requests.clear();
-                objects.into_iter().for_each(|object| self.take_request(object));
+                objects
+                    .into_iter()
+                    .for_each(|object| self.take_request(object));
                 self.listed.0 = true;
             }
             Seen::Applied { object, .. } => self.take_request(object),
@@ -118,7 +116,9 @@ impl Registrar {
     }
 
     fn take_request(&mut self, object: Object<ClusterRegistrationRequest>) {
-        let Object::Read(request) = object else { return };
+        let Object::Read(request) = object else {
+            return;
+        };
         self.queue.insert(request.name_any());
         self.requests.insert(request.name_any(), *request);
     }
@@ -127,9 +127,16 @@ impl Registrar {
         match seen {
             Seen::Listed { objects, .. } => {
                 let listed: BTreeSet<ClusterKey> = objects.iter().map(Object::name).collect();
-                let gone: Vec<ClusterKey> = self.registry.keys().filter(|key| !listed.contains(key)).cloned().collect();
+                let gone: Vec<ClusterKey> = self
+                    .registry
+                    .keys()
+                    .filter(|key| !listed.contains(key))
+                    .cloned()
+                    .collect();
                 gone.iter().for_each(|key| self.drop_cluster(key));
-                objects.into_iter().for_each(|object| self.take_cluster(object));
+                objects
+                    .into_iter()
+                    .for_each(|object| self.take_cluster(object));
                 self.listed.1 = true;
             }
             Seen::Applied { object, .. } => self.take_cluster(object),
@@ -139,9 +146,12 @@ impl Registrar {
     }
 
     fn take_cluster(&mut self, object: Object<ManagedCluster>) {
-        let Object::Read(cluster) = object else { return };
+        let Object::Read(cluster) = object else {
+            return;
+        };
         if self.registry.apply(&cluster) {
-            self.queue.insert(format!("clusternet-{}", cluster.spec.cluster_id));
+            self.queue
+                .insert(format!("clusternet-{}", cluster.spec.cluster_id));
         }
     }
 
@@ -151,15 +161,21 @@ impl Registrar {
             return;
         }
         let concerns = |status: &ClusterRegistrationRequestStatus| {
-            status.result.as_deref() != Some(APPROVED) || status.managed_cluster_name.as_ref() == Some(&cluster.name)
+            status.result.as_deref() != Some(APPROVED)
+                || status.managed_cluster_name.as_ref() == Some(&cluster.name)
         };
-        let concerned = self.requests.values().filter(|request| request.status.as_ref().is_none_or(concerns));
+        let concerned = self
+            .requests
+            .values()
+            .filter(|request| request.status.as_ref().is_none_or(concerns));
         self.queue.extend(concerned.map(ResourceExt::name_any));
     }
 
     async fn answer_all(&mut self) {
         for name in std::mem::take(&mut self.queue) {
-            let Some(request) = self.requests.get(&name).cloned() else { continue };
+            let Some(request) = self.requests.get(&name).cloned() else {
+                continue;
+            };
             if let Err(why) = self.answer(&request).await {
                 warn!(request = %name, %why, "can't answer a registration request; will try again");
                 self.queue.insert(name);
@@ -177,18 +193,34 @@ impl Registrar {
                 Err(Trouble::Later(why)) => return Err(why),
             },
         };
-        self.write(request, wanted).await.map_err(|error| error.to_string())
+        self.write(request, &wanted)
+            .await
+            .map_err(|error| error.to_string())?;
+        // What was answered counts from now on, not only once the watch has brought it back.
+        if let Some(known) = self.requests.get_mut(&request.name_any()) {
+            known.status = Some(wanted);
+        }
+        Ok(())
     }
 
     /// A list may be older than what was granted since: before a grant counts as taken away, the server is asked.
     async fn look_again(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
         let status = request.status.as_ref();
-        let granted = status.and_then(|status| Some((status.dedicated_namespace.as_ref()?, status.managed_cluster_name.as_ref()?)));
-        let Some((namespace, name)) = granted else { return Ok(()) };
-        if self.registry.keys().any(|key| key.namespace == *namespace && key.name == *name) {
+        let granted = status.and_then(|status| {
+            Some((
+                status.dedicated_namespace.as_ref()?,
+                status.managed_cluster_name.as_ref()?,
+            ))
+        });
+        let Some((namespace, name)) = granted else {
+            return Ok(());
+        };
+        if self.registry.contains(&ClusterKey::new(namespace, name)) {
             return Ok(());
         }
-        let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace).get_opt(name).await;
+        let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace)
+            .get_opt(name)
+            .await;
         if let Some(cluster) = found.map_err(|error| error.to_string())? {
             self.registry.apply(&cluster);
         }
@@ -197,60 +229,10 @@ impl Registrar {
 
     fn entropy(&self) -> Result<Entropy, String> {
         let mut entropy = Entropy::default();
-        self.random.fill(&mut entropy).map_err(|_| "the system gives no random bytes".to_owned())?;
+        self.random
+            .fill(&mut entropy)
+            .map_err(|_| "the system gives no random bytes".to_owned())?;
         Ok(entropy)
-    }
-
-    async fn grant(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey, sid: &str) -> Result<(), Trouble> {
-        if self.config.real_namespaces {
-            self.ensure_namespace(request, cluster).await?;
-        }
-        let made = self.ensure_cluster(request, cluster).await?;
-        if made.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(sid) {
-            return Ok(());
-        }
-        let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
-        let patch = Patch::Merge(json!({ "status": { "sid": sid } }));
-        let named = api.patch_status(&cluster.name, &PatchParams::default(), &patch).await?;
-        self.registry.apply(&named);
-        Ok(())
-    }
-
-    async fn ensure_namespace(&self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<(), Trouble> {
-        let (api, name) = (Api::<Namespace>::all(self.client.clone()), &cluster.namespace);
-        if let Some(found) = api.get_opt(name).await? {
-            let ours = found.labels().get(LABEL_CLUSTER_ID) == Some(&request.spec.cluster_id);
-            let message = format!("spec.clusterNamespace {name:?} exists and is not this cluster's: register with another namespace, or without one");
-            return if ours { Ok(()) } else { Err(Trouble::Refused { result: DENIED, message }) };
-        }
-        let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(own_labels(request, cluster)), ..ObjectMeta::default() };
-        api.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
-        Ok(())
-    }
-
-    async fn ensure_cluster(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<ManagedCluster, Trouble> {
-        let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
-        if let Some(found) = api.get_opt(&cluster.name).await? {
-            self.registry.apply(&found);
-            let ours = found.spec.cluster_id == request.spec.cluster_id;
-            return if ours { Ok(found) } else { Err(Trouble::Later(format!("ManagedCluster {cluster} was just given to another cluster"))) };
-        }
-        let spec = &request.spec;
-        let mut object = ManagedCluster::new(
-            &cluster.name,
-            ManagedClusterSpec {
-                cluster_id: spec.cluster_id.clone(),
-                cluster_type: spec.cluster_type.clone(),
-                sync_mode: spec.sync_mode.clone(),
-                ..ManagedClusterSpec::default()
-            },
-        );
-        object.metadata.namespace = Some(cluster.namespace.clone());
-        object.metadata.labels = Some(labels(request, cluster));
-        let made = api.create(&PostParams::default(), &object).await?;
-        info!(%cluster, id = %spec.cluster_id, "registered a cluster");
-        self.registry.apply(&made);
-        Ok(made)
     }
 
     fn approval(&self, cluster: ClusterKey, sid: String) -> ClusterRegistrationRequestStatus {
@@ -264,13 +246,24 @@ impl Registrar {
         }
     }
 
-    async fn write(&self, request: &ClusterRegistrationRequest, wanted: ClusterRegistrationRequestStatus) -> Result<(), Error> {
-        let json = |status: &ClusterRegistrationRequestStatus| serde_json::to_value(status).map_err(Error::SerdeError);
+    async fn write(
+        &self,
+        request: &ClusterRegistrationRequest,
+        wanted: &ClusterRegistrationRequestStatus,
+    ) -> Result<(), Error> {
+        let json = |status: &ClusterRegistrationRequestStatus| {
+            serde_json::to_value(status).map_err(Error::SerdeError)
+        };
         let present = request.status.clone().unwrap_or_default();
-        let Some(status) = difference(&json(&present)?, &json(&wanted)?) else { return Ok(()) };
+        let Some(status) = difference(&json(&present)?, &json(wanted)?) else {
+            return Ok(());
+        };
         let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": status }));
-        match api.patch_status(&request.name_any(), &PatchParams::default(), &patch).await {
+        match api
+            .patch_status(&request.name_any(), &PatchParams::default(), &patch)
+            .await
+        {
             Err(Error::Api(status)) if status.code == 404 => Ok(()),
             written => written.map(drop),
         }
@@ -278,25 +271,15 @@ impl Registrar {
 }
 
 /// The answer to a request that is not granted; what it was granted before stays visible, and tells later that it was.
-fn refusal(request: &ClusterRegistrationRequest, result: &str, message: String) -> ClusterRegistrationRequestStatus {
+fn refusal(
+    request: &ClusterRegistrationRequest,
+    result: &str,
+    message: String,
+) -> ClusterRegistrationRequestStatus {
     let before = request.status.clone().unwrap_or_default();
-    ClusterRegistrationRequestStatus { result: Some(result.to_owned()), error_message: Some(message), ..before }
-}
-
-/// The labels of the namespace: the hub's own, without those the agent wished for its ManagedCluster.
-fn own_labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTreeMap<String, String> {
-    let mut bare = request.clone();
-    bare.spec.cluster_labels.clear();
-    labels(&bare, cluster)
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
-                Self::Refused { result: FAILED, message: format!("the API server refused to register the cluster: {}", status.message) }
-            }
-            other => Self::Later(other.to_string()),
-        }
+    ClusterRegistrationRequestStatus {
+        result: Some(result.to_owned()),
+        error_message: Some(message),
+        ..before
     }
 }

@@ -28,12 +28,19 @@ enum State {
 impl<T: Clone + Ord> Schedule<T> {
     /// A schedule in which a thing rests this long after it was done.
     pub fn new(rest: Duration) -> Self {
-        Self { rest, due: BTreeSet::new(), rows: BTreeMap::new() }
+        Self {
+            rest,
+            due: BTreeSet::new(),
+            rows: BTreeMap::new(),
+        }
     }
 
     /// Asks for a thing to be done; asking twice is asking once.
     pub fn touch(&mut self, thing: T, now: Instant) {
-        let row = self.rows.entry(thing.clone()).or_insert(Row { rested: now, state: State::Idle });
+        let row = self.rows.entry(thing.clone()).or_insert(Row {
+            rested: now,
+            state: State::Idle,
+        });
         match row.state {
             State::Idle => {
                 row.state = State::Waiting;
@@ -59,7 +66,9 @@ impl<T: Clone + Ord> Schedule<T> {
 
     /// A thing is no longer busy; if it was touched meanwhile, or `again`, it waits for its rest to end.
     pub fn done(&mut self, thing: &T, wrote: bool, again: bool, now: Instant) {
-        let Some(row) = self.rows.get_mut(thing) else { return };
+        let Some(row) = self.rows.get_mut(thing) else {
+            return;
+        };
         let touched = row.state == State::BusyTouched || again;
         row.state = State::Idle;
         if wrote {
@@ -92,7 +101,10 @@ mod tests {
         schedule.done(&"a", true, false, now);
         schedule.touch("a", now);
         schedule.touch("a", now);
-        assert_eq!((schedule.take(now), schedule.next()), (None, Some(now + REST)));
+        assert_eq!(
+            (schedule.take(now), schedule.next()),
+            (None, Some(now + REST))
+        );
         assert_eq!(schedule.take(now + REST), Some("a"));
         assert_eq!(schedule.next(), None);
     }

@@ -17,7 +17,10 @@ pub fn subscription(name: &str, tier: &str, feeds: &[&str]) -> Subscription {
 /// The Manifest of ConfigMap `default/<name>` with one value.
 pub fn manifest(name: &str, value: &str) -> Manifest {
     let template = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "default" }, "data": { "v": value } });
-    Manifest::new(&format!("configmaps.default.{name}"), template.as_object().expect("an object").clone())
+    Manifest::new(
+        &format!("configmaps.default.{name}"),
+        template.as_object().expect("an object").clone(),
+    )
 }
 
 /// ManagedCluster `clusternet-<name>/<name>` with label `tier` and bus id `sid-<name>`.

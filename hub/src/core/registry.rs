@@ -3,7 +3,7 @@
 //! Invariants: one cluster id has one ManagedCluster, one namespace and one bus id for as long as that object exists; names,
 //! namespaces and bus ids are never shared; what somebody deleted does not come back by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 
@@ -19,11 +19,19 @@ const SID_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const SUFFIX_ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const SID_LENGTH: usize = 8;
 
-/// The clusters there are.
+/// The clusters there are, found by what must not be shared.
 #[derive(Default)]
 pub struct Registry {
     clusters: BTreeMap<ClusterKey, Member>,
+    ids: Lookup,
+    sids: Lookup,
+    names: Lookup,
+    namespaces: Lookup,
 }
+
+/// Clusters by one of their texts; in a parent cluster somebody may have made two with the same.
+#[derive(Default)]
+struct Lookup(BTreeSet<(String, ClusterKey)>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Member {
@@ -43,14 +51,46 @@ pub enum Decision {
 impl Registry {
     /// Takes a ManagedCluster as it is now; true if it was not known so.
     pub fn apply(&mut self, cluster: &ManagedCluster) -> bool {
-        let sid = cluster.status.as_ref().and_then(|status| status.sid.clone());
-        let new = Member { cluster_id: cluster.spec.cluster_id.clone(), sid };
-        self.clusters.insert(cluster_key_of(cluster), new.clone()) != Some(new)
+        let sid = cluster
+            .status
+            .as_ref()
+            .and_then(|status| status.sid.clone());
+        let (key, new) = (
+            cluster_key_of(cluster),
+            Member {
+                cluster_id: cluster.spec.cluster_id.clone(),
+                sid,
+            },
+        );
+        if self.clusters.get(&key) == Some(&new) {
+            return false;
+        }
+        self.remove(&key);
+        self.ids.insert(&new.cluster_id, &key);
+        new.sid.iter().for_each(|sid| self.sids.insert(sid, &key));
+        self.names.insert(&key.name, &key);
+        self.namespaces.insert(&key.namespace, &key);
+        self.clusters.insert(key, new);
+        true
     }
 
     /// Takes note that a ManagedCluster is gone; true if there was one.
     pub fn remove(&mut self, cluster: &ClusterKey) -> bool {
-        self.clusters.remove(cluster).is_some()
+        let Some(old) = self.clusters.remove(cluster) else {
+            return false;
+        };
+        self.ids.remove(&old.cluster_id, cluster);
+        old.sid
+            .iter()
+            .for_each(|sid| self.sids.remove(sid, cluster));
+        self.names.remove(&cluster.name, cluster);
+        self.namespaces.remove(&cluster.namespace, cluster);
+        true
+    }
+
+    /// Whether there is a cluster of this name.
+    pub fn contains(&self, cluster: &ClusterKey) -> bool {
+        self.clusters.contains_key(cluster)
     }
 
     /// Names of all clusters.
@@ -63,12 +103,20 @@ impl Registry {
         let id = &request.spec.cluster_id;
         let expected = format!("clusternet-{id}");
         if request.name_any() != expected {
-            return deny(format!("metadata.name must be {expected:?} for spec.clusterId {id:?}: create the request under that name"));
+            return deny(format!(
+                "metadata.name must be {expected:?} for spec.clusterId {id:?}: create the request under that name"
+            ));
         }
-        match self.clusters.iter().find(|(_, member)| member.cluster_id == *id) {
-            Some((key, member)) => {
-                let sid = member.sid.clone().unwrap_or_else(|| self.free_sid(request, entropy));
-                Decision::Grant { cluster: key.clone(), sid }
+        match self.ids.find(id) {
+            Some(key) => {
+                let sid = self.clusters[key]
+                    .sid
+                    .clone()
+                    .unwrap_or_else(|| self.free_sid(request, entropy));
+                Decision::Grant {
+                    cluster: key.clone(),
+                    sid,
+                }
             }
             None if was_granted(request) => deny(format!(
                 "the ManagedCluster of cluster {id} was deleted: to let the cluster come back, delete this request (`kubectl delete clsrr {expected}`)"
@@ -80,42 +128,87 @@ impl Registry {
     fn admit(&self, request: &ClusterRegistrationRequest, entropy: Entropy) -> Decision {
         let spec = &request.spec;
         let wished = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
-        let name = wished(&spec.cluster_name).unwrap_or_else(|| format!("clusternet-cluster-{}", suffix(&entropy[6..11])));
-        let namespace = wished(&spec.cluster_namespace).unwrap_or_else(|| self.free_namespace(entropy));
-        if let Some((key, member)) = self.clusters.iter().find(|(key, _)| key.name == name) {
+        let name = wished(&spec.cluster_name)
+            .unwrap_or_else(|| format!("clusternet-cluster-{}", suffix(&entropy[6..11])));
+        let namespace =
+            wished(&spec.cluster_namespace).unwrap_or_else(|| self.free_namespace(entropy));
+        if let Some(key) = self.names.find(&name) {
             return deny(format!(
                 "spec.clusterName {name:?} belongs to cluster {} (ManagedCluster {key}): register under another name, or delete that ManagedCluster if it is gone for good",
-                member.cluster_id
+                self.clusters[key].cluster_id
             ));
         }
         if let Some(why) = self.refuse_namespace(&namespace) {
-            return deny(format!("spec.clusterNamespace {namespace:?} {why}: register with another namespace, or without one"));
+            return deny(format!(
+                "spec.clusterNamespace {namespace:?} {why}: register with another namespace, or without one"
+            ));
         }
-        Decision::Grant { cluster: ClusterKey::new(namespace, name), sid: self.free_sid(request, entropy) }
+        Decision::Grant {
+            cluster: ClusterKey::new(namespace, name),
+            sid: self.free_sid(request, entropy),
+        }
     }
 
     fn refuse_namespace(&self, namespace: &str) -> Option<String> {
-        if [RESERVED_NAMESPACE, "clusternet-system", "default"].contains(&namespace) || namespace.starts_with("kube-") {
+        if [RESERVED_NAMESPACE, "clusternet-system", "default"].contains(&namespace)
+            || namespace.starts_with("kube-")
+        {
             return Some("is reserved".to_owned());
         }
-        let (key, _) = self.clusters.iter().find(|(key, _)| key.namespace == namespace)?;
+        let key = self.namespaces.find(namespace)?;
         Some(format!("belongs to ManagedCluster {key}"))
     }
 
     /// The bus id the agent had (as this request was answered, or as it asks) if nobody else has it, else a random one.
     fn free_sid(&self, request: &ClusterRegistrationRequest, entropy: Entropy) -> String {
-        let answered = request.status.as_ref().and_then(|status| status.sid.as_ref());
-        let had = answered.into_iter().chain(request.annotations().get(ANNOTATION_SID));
-        had.cloned().find(|sid| is_sid(sid) && self.is_free_sid(sid)).unwrap_or_else(|| first_free(|step| sid(entropy, step), |sid| self.is_free_sid(sid)))
+        let answered = request
+            .status
+            .as_ref()
+            .and_then(|status| status.sid.as_ref());
+        let mut had = answered
+            .into_iter()
+            .chain(request.annotations().get(ANNOTATION_SID));
+        had.find(|sid| is_sid(sid) && self.is_free_sid(sid))
+            .cloned()
+            .unwrap_or_else(|| first_free(|step| sid(entropy, step), |sid| self.is_free_sid(sid)))
     }
 
     fn is_free_sid(&self, sid: &str) -> bool {
-        self.clusters.values().all(|member| member.sid.as_deref() != Some(sid))
+        self.sids.find(sid).is_none()
     }
 
     fn free_namespace(&self, entropy: Entropy) -> String {
-        let name = |step: u8| format!("clusternet-{}", suffix(&entropy[..5].iter().map(|byte| byte.wrapping_add(step)).collect::<Vec<_>>()));
-        first_free(name, |name| self.clusters.keys().all(|key| key.namespace != *name))
+        let name = |step: u8| {
+            format!(
+                "clusternet-{}",
+                suffix(
+                    &entropy[..5]
+                        .iter()
+                        .map(|byte| byte.wrapping_add(step))
+                        .collect::<Vec<_>>()
+                )
+            )
+        };
+        first_free(name, |name| self.namespaces.find(name).is_none())
+    }
+}
+
+impl Lookup {
+    fn insert(&mut self, text: &str, key: &ClusterKey) {
+        self.0.insert((text.to_owned(), key.clone()));
+    }
+
+    fn remove(&mut self, text: &str, key: &ClusterKey) {
+        self.0.remove(&(text.to_owned(), key.clone()));
+    }
+
+    fn find(&self, text: &str) -> Option<&ClusterKey> {
+        let first = (text.to_owned(), ClusterKey::default());
+        self.0
+            .range(first..)
+            .next()
+            .filter(|(found, _)| found == text)
+            .map(|(_, key)| key)
     }
 }
 
@@ -125,7 +218,10 @@ fn deny(message: String) -> Decision {
 
 /// Whether this very request was granted before.
 fn was_granted(request: &ClusterRegistrationRequest) -> bool {
-    request.status.as_ref().is_some_and(|status| status.result.as_deref() == Some(APPROVED) || status.sid.is_some())
+    request
+        .status
+        .as_ref()
+        .is_some_and(|status| status.result.as_deref() == Some(APPROVED) || status.sid.is_some())
 }
 
 fn is_sid(text: &str) -> bool {
@@ -134,23 +230,46 @@ fn is_sid(text: &str) -> bool {
 
 /// One random value is free as good as always; the steps make sure.
 fn first_free(candidate: impl Fn(u8) -> String, is_free: impl Fn(&String) -> bool) -> String {
-    (0..=u8::MAX).map(&candidate).find(is_free).unwrap_or_else(|| candidate(0))
+    (0..=u8::MAX)
+        .map(&candidate)
+        .find(is_free)
+        .unwrap_or_else(|| candidate(0))
 }
 
 fn sid(entropy: Entropy, step: u8) -> String {
-    entropy[..SID_LENGTH].iter().map(|byte| char::from(SID_ALPHABET[usize::from(byte.wrapping_add(step)) % SID_ALPHABET.len()])).collect()
+    entropy[..SID_LENGTH]
+        .iter()
+        .map(|byte| {
+            char::from(SID_ALPHABET[usize::from(byte.wrapping_add(step)) % SID_ALPHABET.len()])
+        })
+        .collect()
 }
 
 fn suffix(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()])).collect()
+    bytes
+        .iter()
+        .map(|byte| char::from(SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()]))
+        .collect()
 }
 
 /// The labels of a cluster's own objects; the hub's come last, so that nobody registers under another's identity.
-pub fn labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTreeMap<String, String> {
-    use crate::kinds::names::{CREATED_BY_AGENT, LABEL_CLUSTER_ID, LABEL_CLUSTER_NAME, LABEL_CREATED_BY, LABEL_REGISTERED_BY};
+pub fn labels(
+    request: &ClusterRegistrationRequest,
+    cluster: &ClusterKey,
+) -> BTreeMap<String, String> {
+    use crate::kinds::names::{
+        CREATED_BY_AGENT, LABEL_CLUSTER_ID, LABEL_CLUSTER_NAME, LABEL_CREATED_BY,
+        LABEL_REGISTERED_BY,
+    };
     let own_prefix = format!("{CLUSTERS_GROUP}/");
-    let wished = request.spec.cluster_labels.iter().filter(|(key, _)| !key.starts_with(&own_prefix));
-    let mut labels: BTreeMap<String, String> = wished.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let wished = request
+        .spec
+        .cluster_labels
+        .iter()
+        .filter(|(key, _)| !key.starts_with(&own_prefix));
+    let mut labels: BTreeMap<String, String> = wished
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     for (key, value) in [
         (LABEL_CREATED_BY, CREATED_BY_AGENT),
         (LABEL_REGISTERED_BY, CREATED_BY_AGENT),
@@ -163,121 +282,4 @@ pub fn labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::build::read;
-    use serde_json::json;
-
-    const ONE: &str = "00000000-0000-4000-8000-000000000001";
-    const TWO: &str = "00000000-0000-4000-8000-000000000002";
-
-    fn request(id: &str, name: &str) -> ClusterRegistrationRequest {
-        read(json!({ "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ClusterRegistrationRequest",
-            "metadata": { "name": format!("clusternet-{id}") }, "spec": { "clusterId": id, "clusterName": name } }))
-    }
-
-    fn granted(decision: Decision) -> (ClusterKey, String) {
-        match decision {
-            Decision::Grant { cluster, sid } => (cluster, sid),
-            Decision::Deny { message } => panic!("denied: {message}"),
-        }
-    }
-
-    fn denied(decision: Decision) -> String {
-        match decision {
-            Decision::Deny { message } => message,
-            Decision::Grant { cluster, .. } => panic!("granted {cluster}"),
-        }
-    }
-
-    /// A registry that knows what was granted to this request.
-    fn with(request: &ClusterRegistrationRequest, cluster: &ClusterKey, sid: &str) -> Registry {
-        let mut registry = Registry::default();
-        registry.apply(&read(json!({ "metadata": { "namespace": cluster.namespace, "name": cluster.name },
-            "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ManagedCluster",
-            "spec": { "clusterId": request.spec.cluster_id, "syncMode": "Pull" }, "status": { "sid": sid } })));
-        registry
-    }
-
-    #[test]
-    fn a_new_cluster_gets_the_name_it_wishes_a_namespace_and_a_bus_id() {
-        let (cluster, sid) = granted(Registry::default().decide(&request(ONE, "shop"), [7; 16]));
-        assert_eq!((cluster.name.as_str(), cluster.namespace.len(), sid.len()), ("shop", "clusternet-xxxxx".len(), 8));
-        assert!(cluster.namespace.starts_with("clusternet-") && is_sid(&sid));
-    }
-
-    #[test]
-    fn the_same_id_gets_the_same_again_whatever_it_wishes_now() {
-        let first = granted(Registry::default().decide(&request(ONE, "shop"), [7; 16]));
-        let registry = with(&request(ONE, "shop"), &first.0, &first.1);
-        assert_eq!(granted(registry.decide(&request(ONE, "another"), [9; 16])), first);
-    }
-
-    #[test]
-    fn another_id_under_a_taken_name_is_refused_with_the_remedy() {
-        let first = granted(Registry::default().decide(&request(ONE, "shop"), [7; 16]));
-        let message = denied(with(&request(ONE, "shop"), &first.0, &first.1).decide(&request(TWO, "shop"), [9; 16]));
-        assert!(message.contains(ONE) && message.contains("register under another name"), "{message}");
-    }
-
-    #[test]
-    fn a_request_under_a_foreign_name_is_refused() {
-        let mut wrong = request(ONE, "shop");
-        wrong.metadata.name = Some(format!("clusternet-{TWO}"));
-        assert!(denied(Registry::default().decide(&wrong, [7; 16])).contains(&format!("must be \"clusternet-{ONE}\"")));
-    }
-
-    #[test]
-    fn a_deleted_cluster_does_not_come_back_by_itself() {
-        let mut old = request(ONE, "shop");
-        old.status = Some(read(json!({ "result": "Approved", "sid": "abcdefgh" })));
-        assert!(denied(Registry::default().decide(&old, [7; 16])).contains("delete this request"));
-    }
-
-    #[test]
-    fn a_wished_bus_id_is_honoured_if_it_is_one_and_free() {
-        let wishing = |id: &str, sid: &str| {
-            let mut request = request(id, if id == ONE { "shop" } else { "ship" });
-            request.metadata.annotations = Some([(ANNOTATION_SID.to_owned(), sid.to_owned())].into());
-            request
-        };
-        let (cluster, sid) = granted(Registry::default().decide(&wishing(ONE, "abcdefg2"), [7; 16]));
-        assert_eq!(sid, "abcdefg2");
-        let registry = with(&wishing(ONE, &sid), &cluster, &sid);
-        assert_ne!(granted(registry.decide(&wishing(TWO, "abcdefg2"), [9; 16])).1, sid);
-        for broken in ["", "ABCDEFGH", "abc", "abcdefg/", "abcdefg#"] {
-            assert_ne!(granted(registry.decide(&wishing(TWO, broken), [9; 16])).1, broken);
-        }
-    }
-
-    #[test]
-    fn names_and_bus_ids_stay_unique_with_the_same_randomness() {
-        let first = granted(Registry::default().decide(&request(ONE, "shop"), [7; 16]));
-        let second = granted(with(&request(ONE, "shop"), &first.0, &first.1).decide(&request(TWO, "ship"), [7; 16]));
-        assert_ne!(first.0.namespace, second.0.namespace);
-        assert_ne!(first.1, second.1);
-    }
-
-    #[test]
-    fn a_wished_namespace_that_is_taken_or_reserved_is_refused() {
-        let wishing = |namespace: &str| {
-            let mut request = request(TWO, "ship");
-            request.spec.cluster_namespace = Some(namespace.to_owned());
-            request
-        };
-        let registry = with(&request(ONE, "shop"), &ClusterKey::new("mine", "shop"), "abcdefgh");
-        assert!(denied(registry.decide(&wishing("mine"), [9; 16])).contains("belongs to ManagedCluster mine/shop"));
-        assert!(denied(registry.decide(&wishing("kube-system"), [9; 16])).contains("is reserved"));
-        assert_eq!(granted(registry.decide(&wishing("free"), [9; 16])).0.namespace, "free");
-    }
-
-    #[test]
-    fn an_agent_cannot_label_itself_with_another_identity() {
-        let mut sly = request(ONE, "shop");
-        sly.spec.cluster_labels = read(json!({ "tier": "edge", "clusters.clusternet.io/cluster-id": TWO, "clusters.clusternet.io/x": "y" }));
-        let labels = labels(&sly, &ClusterKey::new("ns", "shop"));
-        assert_eq!(labels["clusters.clusternet.io/cluster-id"], ONE);
-        assert_eq!((labels["tier"].as_str(), labels["clusternet.io/created-by"].as_str()), ("edge", "clusternet-agent"));
-        assert!(!labels.contains_key("clusters.clusternet.io/x"));
-    }
-}
+mod tests;

@@ -22,19 +22,21 @@ use super::schema;
     category = "clusternet",
     derive = "PartialEq",
     doc = "A member cluster.",
-    printcolumn(name = "CLUSTER ID", type_ = "string", json_path = ".spec.clusterId", description = "The unique id of the cluster"),
-    printcolumn(name = "CLUSTER TYPE", type_ = "string", json_path = ".spec.clusterType", description = "The type of the cluster", priority = 100),
-    printcolumn(name = "SYNC MODE", type_ = "string", json_path = ".spec.syncMode", description = "The sync mode of the cluster"),
-    printcolumn(name = "KUBERNETES", type_ = "string", json_path = ".status.k8sVersion", description = "The cluster's Kubernetes version"),
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the cluster is ready"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "AGENT VERSION", type_ = "string", json_path = ".status.agentVersion", description = "The agent's version", priority = 100)
+    printcolumn = r#"{"name": "CLUSTER ID", "type": "string", "jsonPath": ".spec.clusterId", "description": "The unique id of the cluster"}"#,
+    printcolumn = r#"{"name": "CLUSTER TYPE", "type": "string", "jsonPath": ".spec.clusterType", "description": "The type of the cluster", "priority": 100}"#,
+    printcolumn = r#"{"name": "SYNC MODE", "type": "string", "jsonPath": ".spec.syncMode", "description": "The sync mode of the cluster"}"#,
+    printcolumn = r#"{"name": "KUBERNETES", "type": "string", "jsonPath": ".status.k8sVersion", "description": "The cluster's Kubernetes version"}"#,
+    printcolumn = r#"{"name": "STATUS", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether the cluster is ready"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "AGENT VERSION", "type": "string", "jsonPath": ".status.agentVersion", "description": "The agent's version", "priority": 100}"#
 )]
 #[x_kube(validation = ("!has(oldSelf.clusterInitBaseName) || has(self.clusterInitBaseName)", "clusterInitBaseName is required once set"))]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedClusterSpec {
     /// The cluster's identity: the UID of its Lease `clusternet-agent`.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"))]
+    #[schemars(regex(
+        pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+    ))]
     pub cluster_id: String,
     /// A label only, such as `EdgeCluster` or `StandardCluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,20 +24,25 @@ pub const FAILED: &str = "Failed";
     category = "clusternet",
     derive = "PartialEq",
     doc = "A cluster's request to be managed.",
-    printcolumn(name = "CLUSTER ID", type_ = "string", json_path = ".spec.clusterId", description = "The unique id of the cluster"),
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.result", description = "The result of the request"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "CLUSTER ID", "type": "string", "jsonPath": ".spec.clusterId", "description": "The unique id of the cluster"}"#,
+    printcolumn = r#"{"name": "STATUS", "type": "string", "jsonPath": ".status.result", "description": "The result of the request"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRegistrationRequestSpec {
     /// The cluster's identity: the UID of its Lease `clusternet-agent`.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"))]
+    #[schemars(regex(
+        pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+    ))]
     pub cluster_id: String,
     /// A label only, such as `EdgeCluster` or `StandardCluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_type: Option<String>,
     /// The wished name of the ManagedCluster.
-    #[schemars(length(max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(max = 60),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
     /// The wished dedicated namespace.

@@ -24,10 +24,10 @@ use super::schema;
     category = "clusternet",
     derive = "PartialEq",
     doc = "Which templates go to which clusters.",
-    printcolumn(name = "CLUSTERS", type_ = "integer", json_path = ".status.counts.clusters", description = "Clusters this is bound to"),
-    printcolumn(name = "APPLIED", type_ = "integer", json_path = ".status.counts.applied", description = "Clusters where everything is applied"),
-    printcolumn(name = "OFFLINE", type_ = "integer", json_path = ".status.counts.offline", description = "Clusters that are away"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "CLUSTERS", "type": "integer", "jsonPath": ".status.counts.clusters", "description": "Clusters this is bound to"}"#,
+    printcolumn = r#"{"name": "APPLIED", "type": "integer", "jsonPath": ".status.counts.applied", "description": "Clusters where everything is applied"}"#,
+    printcolumn = r#"{"name": "OFFLINE", "type": "integer", "jsonPath": ".status.counts.offline", "description": "Clusters that are away"}"#,
+    printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SubscriptionSpec {
@@ -138,7 +138,9 @@ pub struct SubGroupStrategy {
 }
 
 /// Names one template.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Feed {
     pub kind: String,

@@ -41,7 +41,8 @@ pub async fn run(store: Store, config: HubConfig, inputs: Inputs, stop: Cancella
         tokio::select! {
             () = stop.cancelled() => break,
             Some((cluster, event)) = plans.recv() => dispatch.plan(cluster, event).await,
-            Some(session) = sessions.recv() => dispatch.session(session),
+            // Before every list is known nothing could be asserted: CONNECTs wait.
+            Some(session) = sessions.recv(), if dispatch.synced => dispatch.session(session),
             Ok(()) = position.changed() => {
                 let synced = position.borrow_and_update().synced;
                 dispatch.set_synced(synced);

@@ -22,6 +22,7 @@ pub(super) struct Target {
     pub(super) order: u64,
     pub(super) stamp: Stamp,
     pub(super) recover: bool,
+    pub(super) serial: u32,
 }
 
 impl Agent {
@@ -33,6 +34,7 @@ impl Agent {
         session.closed.extend(delta.closed.iter().map(|row| (IncarnationId(row.incarnation), row.resource_version)));
         if self.state.list.as_ref().is_some_and(|stored| self.list.root == target.root && stored.recover == target.recover) {
             self.transfer.fetch_list(None, now);
+            self.answered_by(target.serial);
             self.assert_list(target.stamp, now);
             return self.report.answer(now);
         }
@@ -53,12 +55,19 @@ impl Agent {
             named => IncarnationId(named),
         };
         let stamp = Stamp { incarnation, resource_version: delta.resource_version };
-        Some(Target { root: Hash::read(&delta.target)?, order: delta.order, stamp, recover: delta.recover })
+        Some(Target { root: Hash::read(&delta.target)?, order: delta.order, stamp, recover: delta.recover, serial: delta.serial })
     }
 
     fn session_list_is_known(&mut self, known: bool) {
         if let State::Open(session) = &mut self.session {
             session.list_is_known = known;
+        }
+    }
+
+    /// Reports answer this Delta from now on.
+    fn answered_by(&mut self, serial: u32) {
+        if let State::Open(session) = &mut self.session {
+            session.serial = serial;
         }
     }
 
@@ -108,6 +117,7 @@ impl Agent {
         self.transfer.fetch_list(None, now);
         self.write(AgentWrite::List(StoredList { bytes: self.list.bytes.to_vec(), stamp: target.stamp, recover: target.recover }));
         self.write(AgentWrite::Order(target.order));
+        self.answered_by(target.serial);
         self.release_claims(base, before);
         self.events.push(AgentEvent::Listed { objects: self.list.objects().count() });
         self.prove(self.proof());
@@ -137,6 +147,15 @@ impl Agent {
     fn is_wanted_again(&self, object: &ObjectId, bundle: BundleId) -> bool {
         let orphan = bundle == BundleId(0) && !self.list.claims(object).is_empty();
         (orphan || self.list.claim(object, bundle).is_some()) && !is_planted(Bug::UidAsIdentity)
+    }
+
+    /// A hub that desires what was restored as the list before a lost disk: from now on it is the list.
+    pub(super) fn end_recovery(&mut self, stamp: Stamp) {
+        let recovering = self.state.list.as_ref().filter(|stored| stored.recover);
+        if let Some(stored) = recovering {
+            let bytes = stored.bytes.clone();
+            self.write(AgentWrite::List(StoredList { bytes, stamp, recover: false }));
+        }
     }
 
     /// The hub asserts the stored list: its stamp counts for every entry.

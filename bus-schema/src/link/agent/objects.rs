@@ -16,6 +16,7 @@ use crate::status::{State, Status};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     Apply { object: ObjectId, version: String, hash: Hash },
+    /// `live` is what must still be there; without it whatever carries our mark is meant.
     Remove { object: ObjectId, version: String, live: Option<Live> },
 }
 
@@ -25,7 +26,7 @@ pub enum ApplyOutcome {
     Applied(Live),
     /// The API server will not have it, now and until something changes.
     Refused { code: u32, message: String },
-    /// Not now.
+    /// Not now, or the answer was lost. Also for an object that is being deleted: it would go in spite of the apply.
     Unavailable { code: u32, message: String },
 }
 
@@ -51,7 +52,8 @@ pub struct Found {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
-    Apply,
+    /// The doubt that it answers; later ones stay.
+    Apply { hash: Hash, doubted: bool },
     Remove,
 }
 
@@ -82,11 +84,20 @@ impl Agent {
     /// All objects of ours that the member has. Until it is told nothing is done there.
     pub fn surveyed(&mut self, found: Vec<Found>, now: Millis) {
         let seen: BTreeMap<ObjectId, Found> = found.into_iter().map(|found| (found.object.clone(), found)).collect();
+        let mut remade = Vec::new();
         for (object, item) in &self.state.items {
-            let same = seen.get(object).map(|found| &found.live) == item.live.as_ref();
-            if !same && item.applied.is_some() {
+            let found = seen.get(object).map(|found| &found.live);
+            if found != item.live.as_ref() && item.applied.is_some() {
                 self.objects.doubted.insert(object.clone());
             }
+            if let Some(found) = found.filter(|found| item.live.as_ref().is_none_or(|live| live.uid != found.uid)) {
+                // Known by its true UID, or else it could not be deleted; the old version keeps it in doubt over a crash.
+                let resource_version = item.live.as_ref().map_or(String::new(), |live| live.resource_version.clone());
+                remade.push((object.clone(), Item { live: Some(Live { resource_version, ..found.clone() }), ..item.clone() }));
+            }
+        }
+        for (object, item) in remade {
+            self.write(AgentWrite::Item(object, Some(item)));
         }
         let unknown: Vec<_> = seen.into_values().filter(|found| !self.state.items.contains_key(&found.object)).collect();
         for Found { object, version, live } in unknown {
@@ -97,9 +108,11 @@ impl Agent {
         self.report.schedule(now);
     }
 
-    /// The live object may differ from what was applied: look again.
+    /// The live object may differ from what was applied: look again. While an apply is under way the doubt outlives it, so a shell
+    /// says this only of changes that are not the echo of its own.
     pub fn doubt(&mut self, object: &ObjectId, now: Millis) {
-        if self.state.items.get(object).is_some_and(|item| item.applied.is_some()) {
+        let applied = self.state.items.get(object).is_some_and(|item| item.applied.is_some());
+        if applied || self.objects.in_flight.contains_key(object) {
             self.objects.doubted.insert(object.clone());
             self.plan(object, now);
         }
@@ -121,22 +134,34 @@ impl Agent {
 
     /// An apply has ended.
     pub fn applied(&mut self, object: &ObjectId, hash: Hash, outcome: ApplyOutcome, now: Millis) {
-        self.objects.in_flight.remove(object);
+        let doing = self.objects.in_flight.remove(object);
+        let answered = matches!(outcome, ApplyOutcome::Applied(_));
+        if !answered && matches!(doing, Some(Doing::Apply { doubted: true, .. })) {
+            self.objects.doubted.insert(object.clone());
+        }
         match outcome {
             ApplyOutcome::Applied(live) => {
                 let version = self.version_of(object);
                 self.objects.outcomes.remove(object);
-                self.objects.doubted.remove(object);
                 self.write(AgentWrite::Item(object.clone(), Some(Item { version, live: Some(live), applied: Some(hash) })));
             }
             ApplyOutcome::Refused { code, message } => self.note(object, Some(hash), State::Refused, code, message, RETRY_REFUSED, now),
             ApplyOutcome::Unavailable { code, message } => {
                 let pause = self.back_off(object);
+                self.forget_live(object);
                 self.note(object, Some(hash), State::Failed, code, message, pause, now);
             }
         }
         self.plan(object, now);
         self.report.schedule(now);
+    }
+
+    /// It may have been made anew although the answer was lost: a removal must not insist on the old UID.
+    fn forget_live(&mut self, object: &ObjectId) {
+        let known = self.state.items.get(object).filter(|item| item.live.is_some()).cloned();
+        if let Some(item) = known {
+            self.write(AgentWrite::Item(object.clone(), Some(Item { live: None, ..item })));
+        }
     }
 
     /// A removal has ended.
@@ -190,7 +215,7 @@ impl Agent {
     /// Looks at the objects whose content was lacking.
     pub(super) fn plan_lacking(&mut self, now: Millis) {
         let pending = self.table.rows.iter().filter(|(_, status)| status.state != State::Applied);
-        let pending: Vec<_> = pending.map(|(object, _)| object.clone()).collect();
+        let pending: BTreeSet<_> = pending.map(|(object, _)| object).chain(&self.objects.doubted).cloned().collect();
         for object in pending {
             self.plan(&object, now);
         }
@@ -198,6 +223,7 @@ impl Agent {
 
     /// Decides anew what is to be done about one object, and what its row says.
     fn plan(&mut self, object: &ObjectId, now: Millis) {
+        self.doubt_if_wanted_again(object);
         self.objects.apply.remove(&(phase(object), object.clone()));
         self.objects.remove.remove(&(Reverse(phase(object)), object.clone()));
         let recovering = self.state.list.as_ref().is_some_and(|list| list.recover);
@@ -210,6 +236,18 @@ impl Agent {
         }
         let row = self.row(object);
         self.table.set(object.clone(), row);
+    }
+
+    /// A removal was tried, and perhaps done, before the object was desired again.
+    fn doubt_if_wanted_again(&mut self, object: &ObjectId) {
+        let removal_tried = self.objects.outcomes.get(object).is_some_and(|outcome| outcome.hash.is_none());
+        if !removal_tried || self.list.claims(object).is_empty() {
+            return;
+        }
+        self.objects.outcomes.remove(object);
+        if self.state.items.get(object).is_some_and(|item| item.applied.is_some()) {
+            self.objects.doubted.insert(object.clone());
+        }
     }
 
     fn queue(&mut self, object: &ObjectId, hash: Option<Hash>, now: Millis) {
@@ -310,14 +348,15 @@ impl Agent {
     fn next_apply(&mut self) -> Option<Action> {
         loop {
             let (first, object) = self.objects.apply.first()?.clone();
-            let earlier = self.objects.in_flight.iter().any(|(other, doing)| *doing == Doing::Apply && phase(other) < first);
+            let earlier = self.objects.in_flight.iter().any(|(other, doing)| matches!(doing, Doing::Apply { .. }) && phase(other) < first);
             if earlier {
                 return None;
             }
             self.objects.apply.remove(&(first, object.clone()));
             if let Some(hash) = self.to_apply(&object) {
                 let version = self.version_of(&object);
-                self.objects.in_flight.insert(object.clone(), Doing::Apply);
+                let doubted = self.objects.doubted.remove(&object);
+                self.objects.in_flight.insert(object.clone(), Doing::Apply { hash, doubted });
                 return Some(Action::Apply { object, version, hash });
             }
         }
@@ -340,7 +379,7 @@ impl Agent {
         let of_bundle = |other: &ObjectId| self.list.claims(other).iter().any(|claim| bundles.contains(&claim.bundle));
         let leaves_bundle = |other: &ObjectId| self.removals_of(other).keys().any(|bundle| bundles.contains(bundle));
         let adding = self.objects.apply.iter().map(|(_, other)| other);
-        let adding = adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| **doing == Doing::Apply).map(|(other, _)| other));
+        let adding = adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| matches!(doing, Doing::Apply { .. })).map(|(other, _)| other));
         let leaving = self.objects.remove.iter().map(|(_, other)| other);
         let leaving = leaving.chain(self.objects.in_flight.iter().filter(|(_, doing)| **doing == Doing::Remove).map(|(other, _)| other));
         let under_way = self.objects.outcomes.iter().filter(|(_, outcome)| outcome.hash.is_none() && outcome.status.state == State::Removing);
@@ -357,6 +396,14 @@ impl Agent {
             self.objects.retries.remove(&(due, object.clone()));
             self.plan(&object, now);
         }
+    }
+
+    /// Content that is being applied.
+    pub(super) fn being_applied(&self) -> impl Iterator<Item = Hash> {
+        self.objects.in_flight.values().filter_map(|doing| match doing {
+            Doing::Apply { hash, .. } => Some(*hash),
+            Doing::Remove => None,
+        })
     }
 
     pub(super) fn objects_due(&self) -> Option<Millis> {

@@ -33,6 +33,11 @@ impl Reporting {
         self.due = earliest([self.due, Some(now + COALESCE)]);
     }
 
+    /// A table that was told, whose acknowledgement may have been lost.
+    pub(super) fn told_before(&self, root: u64) -> Option<StatusTable> {
+        self.sent.iter().find(|(told, _)| *told == root).map(|(_, table)| table.clone())
+    }
+
     /// The hub asked.
     pub(super) fn answer(&mut self, now: Millis) {
         self.owed = true;
@@ -78,7 +83,10 @@ impl Agent {
     /// As many changes as fit, and the table that they lead to.
     fn next_step(&mut self, max_frame: usize) -> (Report, StatusTable) {
         let key = self.config.key.clone();
-        let known = matches!(&self.session, State::Open(session) if session.list_is_known);
+        let (known, serial) = match &self.session {
+            State::Open(session) => (session.list_is_known, session.serial),
+            _ => (false, 0),
+        };
         let current = self.current_table().clone();
         let list = known.then_some(&self.list);
         let acked = self.report.acked.clone();
@@ -86,7 +94,7 @@ impl Agent {
         let mut told = acked.unwrap_or_default();
         let from = told.clone();
         (told.listed, told.held) = (current.listed, current.held);
-        let mut report = Report { listed: current.listed, held: current.held, base, target: 0, entries: Vec::new() };
+        let mut report = Report { listed: current.listed, held: current.held, base, target: 0, entries: Vec::new(), serial };
         let mut room = max_frame.saturating_sub(OVERHEAD + 64);
         for (object, status) in from.changes(&current) {
             let entry = to_wire(object, status, list);
@@ -103,7 +111,7 @@ impl Agent {
     }
 
     pub(super) fn on_status_ack(&mut self, ack: &StatusAck, now: Millis) {
-        let known = self.report.sent.iter().find(|(root, _)| *root == ack.root).map(|(_, table)| table.clone());
+        let known = self.report.told_before(ack.root);
         let unchanged = self.report.acked.as_ref().is_some_and(|acked| acked.root(&self.config.key) == ack.root);
         if let Some(repeat) = self.report.outstanding.take() {
             repeat.answered(now, &mut self.rtt);

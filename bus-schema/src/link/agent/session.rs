@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) closed: BTreeMap<IncarnationId, u64>,
     /// The hub knows the stored list, so that rows may point into it.
     pub(super) list_is_known: bool,
+    /// Of the Delta that asserted the stored list last.
+    pub(super) serial: u32,
     began: Millis,
     last_heard: Millis,
     unopened: u32,
@@ -125,6 +127,7 @@ impl Agent {
             incarnation: IncarnationId(welcome.incarnation),
             closed,
             list_is_known: false,
+            serial: 0,
             began: now,
             last_heard: now,
             unopened: 0,
@@ -141,7 +144,8 @@ impl Agent {
         if welcome.same_status {
             self.report.acked = Some(told);
         } else if self.report.acked.as_ref().is_none_or(|acked| acked.root(&self.config.key) != welcome.status) {
-            self.report.acked = (welcome.status == 0).then(StatusTable::default);
+            let told_before = self.report.told_before(welcome.status);
+            self.report.acked = told_before.or_else(|| (welcome.status == 0).then(StatusTable::default));
         }
         self.report.schedule(now);
     }
@@ -158,6 +162,7 @@ impl Agent {
             session.list_is_known = true;
         }
         let stamp = Stamp { incarnation: IncarnationId(welcome.incarnation), resource_version: welcome.resource_version };
+        self.end_recovery(stamp);
         self.assert_list(stamp, now);
     }
 

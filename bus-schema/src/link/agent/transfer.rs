@@ -6,6 +6,7 @@ use super::lists::Target;
 use super::session::State;
 use super::{Agent, AgentEvent, AgentWrite, Partial};
 use crate::codec::{self, Mode};
+use crate::frame::OVERHEAD;
 use crate::hash::{Domain, Hash};
 use crate::id::Millis;
 use crate::limits::{MAX_LIST, MAX_WANT_ITEMS, RETRY_MAX, WANT_WINDOW};
@@ -14,6 +15,9 @@ use crate::link::timer::{Repeat, earliest};
 use crate::list::Wanted;
 use crate::message::{Content, Kind, Part, Want, WantItem};
 use crate::planted::{Bug, is_planted};
+
+/// Bytes that one item of a Want takes, at most.
+const ITEM_SIZE: usize = 64;
 
 /// A list that is being fetched.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +31,8 @@ pub(super) struct Transfer {
     list: Option<Fetch>,
     /// Said until something that was asked for comes.
     asked: Option<Repeat>,
-    /// Encoded bytes that the last Want covers and that have not come.
-    open: u64,
+    /// What the last Want covers and has not come: up to which encoded byte.
+    open: BTreeMap<Hash, u32>,
     /// Content that the hub did not have, not asked for before that time.
     missing: BTreeMap<Hash, Millis>,
     /// Deltas that did not decode: asked for whole.
@@ -45,7 +49,8 @@ impl Transfer {
     }
 
     pub(super) fn forget_asked(&mut self) {
-        (self.asked, self.open, self.list) = (None, 0, None);
+        (self.asked, self.list) = (None, None);
+        self.open.clear();
         self.missing.clear();
     }
 }
@@ -81,13 +86,13 @@ impl Agent {
         self.transfer.missing.get(hash).is_none_or(|until| *until <= now)
     }
 
-    pub(super) fn poll_want(&mut self, now: Millis) -> Option<Vec<u8>> {
+    pub(super) fn poll_want(&mut self, max_frame: usize, now: Millis) -> Option<Vec<u8>> {
         let due = self.transfer.asked.as_ref().is_none_or(|asked| asked.is_due(now));
         if !due || !matches!(self.session, State::Open(_)) || !self.has_wants(now) {
             return None;
         }
-        let want = self.want(now);
-        self.transfer.open = want.items.iter().map(|item| u64::from(item.window)).sum();
+        let want = self.want(max_frame, now);
+        self.transfer.open = want.items.iter().filter_map(|item| Some((Hash::read(&item.hash)?, item.offset.saturating_add(item.window)))).collect();
         let rtt = self.rtt;
         self.transfer.asked.get_or_insert_with(|| Repeat::at(now)).said(now, rtt);
         let State::Open(session) = &mut self.session else { return None };
@@ -96,7 +101,8 @@ impl Agent {
     }
 
     /// One window over all that is lacking, begun transfers first.
-    fn want(&self, now: Millis) -> Want {
+    fn want(&self, max_frame: usize, now: Millis) -> Want {
+        let most = (max_frame.saturating_sub(OVERHEAD) / ITEM_SIZE).clamp(1, MAX_WANT_ITEMS);
         let mut window = WANT_WINDOW;
         let mut items = Vec::new();
         if let Some(fetch) = &self.transfer.list {
@@ -108,7 +114,7 @@ impl Agent {
         lacking.sort_by_key(|(entry, hash, _)| (!self.state.partials.contains_key(hash), crate::order::phase(&entry.object)));
         let mut named = BTreeSet::new();
         for (entry, hash, size) in lacking {
-            if window == 0 || items.len() >= MAX_WANT_ITEMS {
+            if window == 0 || items.len() >= most {
                 break;
             }
             if named.insert(hash) {
@@ -132,7 +138,7 @@ impl Agent {
             return None;
         }
         let asked = self.transfer.asked.map_or(0, |asked| asked.due());
-        let missing = self.transfer.missing.values().min().copied();
+        let missing = self.lacking().filter_map(|(_, hash, _)| self.transfer.missing.get(&hash)).min().copied();
         let only_missing = self.transfer.list.is_none() && self.lacking().all(|(_, hash, _)| self.transfer.missing.contains_key(&hash));
         match only_missing {
             true => earliest([missing.map(|until| until.max(asked))]),
@@ -143,7 +149,6 @@ impl Agent {
     pub(super) fn on_content(&mut self, content: Content, cache: &dyn Cache, now: Millis) {
         let mut progress = false;
         for part in content.parts {
-            self.transfer.open = self.transfer.open.saturating_sub(part.data.len() as u64);
             progress |= self.on_part(part, cache, now);
         }
         if progress {
@@ -151,9 +156,15 @@ impl Agent {
             self.finish_if_held();
             self.report.schedule(now);
         }
-        let half = u64::from(WANT_WINDOW / 2);
-        if progress && (self.transfer.open <= half || self.lacking().next().is_none()) {
+        if progress && self.transfer.open.is_empty() {
             self.transfer.asked = None;
+        }
+    }
+
+    /// Up to `received` encoded bytes of what was asked for have come.
+    fn close_asked(&mut self, hash: &Hash, received: u32) {
+        if self.transfer.open.get(hash).is_some_and(|until| received >= *until) {
+            self.transfer.open.remove(hash);
         }
     }
 
@@ -168,6 +179,7 @@ impl Agent {
         }
         if part.missing {
             self.transfer.missing.insert(hash, now + RETRY_MAX);
+            self.transfer.open.remove(&hash);
             return true;
         }
         self.continue_transfer(hash, part, cache, now).unwrap_or(false)
@@ -186,9 +198,11 @@ impl Agent {
         }
         let partial = Partial { mode, base, size: part.size, total, etag: part.etag, received: received + len };
         if partial.received < total {
+            self.close_asked(&hash, partial.received);
             self.write(AgentWrite::Partial(hash, partial, part.data));
             return Some(true);
         }
+        self.transfer.open.remove(&hash);
         let mut encoded = if received > 0 { cache.partial(&hash) } else { Vec::new() };
         encoded.extend_from_slice(&part.data);
         if self.state.partials.contains_key(&hash) {
@@ -232,6 +246,7 @@ impl Agent {
         let mut needed: BTreeSet<Hash> = self.list.entries.iter().filter_map(|entry| entry.wanted.hash()).collect();
         let keeps = self.list.entries.iter().filter(|entry| entry.wanted == Wanted::Keep);
         needed.extend(keeps.filter_map(|entry| self.state.items.get(&entry.object)?.applied));
+        needed.extend(self.being_applied());
         let spare: Vec<Hash> = self.state.contents.keys().filter(|hash| !needed.contains(hash)).copied().collect();
         for hash in spare {
             self.write(AgentWrite::DropContent(hash));

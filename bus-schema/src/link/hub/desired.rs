@@ -21,12 +21,21 @@ const RECENT: usize = 4;
 /// Bytes that one object's bookkeeping takes in a Delta, at most.
 const PATCH_OVERHEAD: usize = 16;
 
+/// A Welcome's word for the list that the agent has stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asserted {
+    generation: u64,
+    stamp: Stamp,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Sync {
     /// The root that the agent holds, as far as is known; `None` for no list.
     held: Option<Hash>,
-    /// Runs while the agent has not reported the target as listed.
+    /// Runs while the agent has not answered the target with its serial.
     outstanding: Option<Repeat>,
+    /// Counts the lists that were desired in this session; 0 for the one that the Welcome asserted.
+    serial: u32,
     /// An empty disk: the acknowledged list comes first.
     recover: bool,
     recent: VecDeque<(Arc<DesiredList>, Stamp)>,
@@ -51,34 +60,38 @@ impl HubLink {
         }
         self.desired = Some(desired);
         if !same {
+            self.generation += 1;
+            self.sync.serial += 1;
             self.owe_delta(now);
             self.sync.confirm_now(now);
         }
     }
 
+    /// Also a list that the agent holds already is asserted: it may have been another one in between, and the stamp says so.
     fn owe_delta(&mut self, now: Millis) {
-        let Some(desired) = &self.desired else { return };
-        let differs = self.sync.held != Some(desired.list.root) || self.sync.recover;
-        self.sync.outstanding = differs.then(|| Repeat::at(now));
+        self.sync.outstanding = self.desired.as_ref().map(|_| Repeat::at(now));
     }
 
-    /// A session was confirmed; `listed` is the root of the list that the agent has stored.
-    pub(super) fn start_sync(&mut self, listed: Option<Hash>, now: Millis) {
-        let acked = self.acked.as_ref().map(|list| list.root);
-        self.sync = Sync { held: listed, ..Sync::default() };
-        self.sync.recover = listed.is_none() && acked.is_some();
-        let told = self.desired.as_ref().filter(|desired| listed == Some(desired.list.root)).map(|desired| (desired.list.clone(), self.stamp(desired.resource_version)));
-        if let Some((list, stamp)) = told {
-            self.acknowledge(&list, stamp);
+    /// A session was confirmed. `listed` is the root of the list that the agent has stored, `asserted` what the Welcome said of it.
+    pub(super) fn start_sync(&mut self, listed: Option<Hash>, asserted: Option<Asserted>, now: Millis) {
+        self.sync = Sync { held: listed, serial: 1, ..Sync::default() };
+        self.sync.recover = listed.is_none() && self.acked.is_some();
+        match (asserted.filter(|asserted| asserted.generation == self.generation), self.desired.as_ref().map(|desired| desired.list.clone())) {
+            (Some(asserted), Some(list)) => {
+                self.sync.serial = 0;
+                self.acknowledge(&list, asserted.stamp);
+            }
+            _ => self.owe_delta(now),
         }
-        match &self.desired {
-            Some(_) => self.owe_delta(now),
-            None => self.sync.outstanding = None,
-        }
-        // A list that the Welcome could not name is asserted by a Delta as soon as it is known.
         if self.confirm_prune.is_some() {
             self.sync.confirm_now(now);
         }
+    }
+
+    /// What a Welcome asserts to an agent that has stored this list.
+    pub(super) fn asserts(&self, listed: Option<Hash>) -> Option<Asserted> {
+        let desired = self.desired.as_ref().filter(|desired| listed == Some(desired.list.root))?;
+        Some(Asserted { generation: self.generation, stamp: self.stamp(desired.resource_version) })
     }
 
     fn acknowledge(&mut self, list: &Arc<DesiredList>, stamp: Stamp) {
@@ -89,8 +102,8 @@ impl HubLink {
         }
     }
 
-    /// The agent reported a list as stored.
-    pub(super) fn on_listed(&mut self, listed: u64, now: Millis) {
+    /// The agent reported a list as stored, after the Delta with this serial.
+    pub(super) fn on_listed(&mut self, listed: u64, serial: u32, now: Millis) {
         let found = self.sync.recent.iter().find(|(list, _)| list.root.short() == listed).cloned();
         let Some((list, stamp)) = found else { return };
         let moved = self.sync.held != Some(list.root) || self.sync.recover;
@@ -100,7 +113,7 @@ impl HubLink {
         self.acknowledge(&list, stamp);
         (self.sync.held, self.sync.recover) = (Some(list.root), false);
         let reached = self.desired.as_ref().is_some_and(|desired| desired.list.root == list.root);
-        if !reached {
+        if !reached || serial != self.sync.serial {
             if moved {
                 self.owe_delta(now);
             }
@@ -164,6 +177,7 @@ impl HubLink {
             objects: Vec::new(),
             recover,
             closed: if recover { self.closed(stamp.incarnation.0).into_iter().collect() } else { Vec::new() },
+            serial: self.sync.serial,
         };
         let (short, bytes) = match &base {
             Some(base) => (base.root.short(), crate::codec::compress(&list.bytes, Some(&base.bytes))),
@@ -228,8 +242,9 @@ impl HubLink {
         self.may_confirm_prune().then(|| self.sync.confirm.map_or(0, |repeat| repeat.due()))
     }
 
-    /// Whether the agent has stored the desired list.
+    /// Whether the agent has stored the desired list, as desired now.
     pub fn is_listed(&self) -> bool {
-        self.desired.as_ref().is_some_and(|desired| self.sync.held == Some(desired.list.root)) && !self.sync.recover
+        let held = self.desired.as_ref().is_some_and(|desired| self.sync.held == Some(desired.list.root));
+        held && !self.sync.recover && self.sync.outstanding.is_none()
     }
 }

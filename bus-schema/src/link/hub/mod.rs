@@ -64,6 +64,8 @@ pub struct HubLink {
     /// The acknowledged list, parsed.
     acked: Option<Arc<DesiredList>>,
     desired: Option<Desired>,
+    /// Rises with each other list that is desired.
+    generation: u64,
     /// Planted bug only: lists that wait for their turn.
     queue: VecDeque<Desired>,
     sessions: session::Sessions,
@@ -88,6 +90,7 @@ impl HubLink {
             state,
             acked,
             desired: None,
+            generation: 0,
             queue: VecDeque::new(),
             sessions: session::Sessions::default(),
             sync: desired::Sync::default(),

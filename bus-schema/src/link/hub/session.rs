@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::desired::Asserted;
 use super::{HubEvent, HubLink, HubWrite};
 use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
 use crate::hash::Hash;
@@ -35,6 +36,9 @@ struct Pending {
     hello: Hello,
     keys: SessionKeys,
     receiver: Receiver,
+    /// What the Welcome said; it may be outdated when the session is confirmed.
+    asserted: Option<Asserted>,
+    status: u64,
 }
 
 #[derive(Debug)]
@@ -75,7 +79,9 @@ impl HubLink {
         let welcome_frame = frame::seal(&Key::answering(bytes), &header, &welcome);
         self.sessions.outbox = VecDeque::from([welcome_frame.clone()]);
         let receiver = Receiver::new(keys.up.clone());
-        let pending = Pending { hello_frame: bytes.to_vec(), welcome_frame, hello, keys, receiver };
+        let asserted = self.asserts(Hash::read(&hello.listed));
+        let status = self.state.table.root(&self.config.key);
+        let pending = Pending { hello_frame: bytes.to_vec(), welcome_frame, hello, keys, receiver, asserted, status };
         if is_planted(Bug::LateHelloEndsSession) {
             self.confirm(pending, now);
             return Ok(());
@@ -147,7 +153,8 @@ impl HubLink {
             return Err(FrameError::Seal);
         };
         let pending = self.sessions.pending.remove(index).ok_or(FrameError::Seal)?;
-        self.sessions.pending.clear();
+        // Later ones stay: this may be the late first frame of a connection that is gone.
+        self.sessions.pending.drain(..index);
         self.confirm(pending, now);
         Ok(opened)
     }
@@ -160,7 +167,9 @@ impl HubLink {
     }
 
     fn confirm(&mut self, pending: Pending, now: Millis) {
-        let Pending { hello_frame, welcome_frame, hello, keys, receiver } = pending;
+        let Pending { hello_frame, welcome_frame, hello, keys, receiver, asserted, status } = pending;
+        self.serving.clear();
+        self.owes_status_ack = status != self.state.table.root(&self.config.key);
         let known = self.state.last_session;
         let restored = known != 0 && hello.last_session != known && keys.id.0 != known;
         let max_frame = hello.caps.as_ref().map_or(0, |caps| caps.max_frame as usize);
@@ -180,7 +189,7 @@ impl HubLink {
         self.write(HubWrite::Order(self.state.order.max(hello.order) + 1));
         self.judge_boot(hello.boot);
         self.events.push(HubEvent::Confirmed { boot: BootId(hello.boot), restored });
-        self.start_sync(Hash::read(&hello.listed), now);
+        self.start_sync(Hash::read(&hello.listed), asserted, now);
     }
 
     /// A process that was replaced and comes back is one of two that share an identity.

@@ -8,7 +8,7 @@ use crate::status::{StatusTable, from_wire};
 impl HubLink {
     pub(super) fn on_report(&mut self, report: Report, now: Millis) {
         if report.listed != 0 {
-            self.on_listed(report.listed, now);
+            self.on_listed(report.listed, report.serial, now);
         }
         self.owes_status_ack = true;
         let root = self.state.table.root(&self.config.key);

@@ -1,0 +1,44 @@
+//! The controllers against an API server, each test written once and run on every server there is: a real kube-apiserver with
+//! `deploy/crds`, and the hub's own embedded API.
+
+#[path = "support/apiserver.rs"]
+mod apiserver;
+#[path = "controller/planning.rs"]
+mod planning;
+#[path = "controller/registering.rs"]
+mod registering;
+#[path = "controller/telling.rs"]
+mod telling;
+#[path = "support/world.rs"]
+mod world;
+
+/// A short name for a test, fit for a namespace and a label.
+fn short(test: &'static str) -> String {
+    let name: String = test.replace('_', "-").chars().take(40).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+macro_rules! on_every_api {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        mod real_api_server {
+            $(#[tokio::test]
+            async fn $name() {
+                let client = super::apiserver::client().await;
+                super::$module::$name(super::world::World::new(client, true, super::short(stringify!($name))).await).await;
+            })*
+        }
+    };
+}
+
+on_every_api! {
+    planning::a_change_is_planned_from_manifests_at_the_highest_version_seen,
+    planning::what_changes_nothing_is_not_planned_again,
+    planning::a_missing_template_is_kept_and_comes_back_in_place,
+    planning::deleting_a_subscription_empties_the_list,
+    planning::a_planner_started_again_plans_whole_lists_first,
+    registering::a_cluster_is_registered_once_under_its_name,
+    registering::an_agent_gets_back_the_bus_id_it_asks_for,
+    registering::a_deleted_cluster_is_told_how_to_come_back,
+    telling::statuses_tell_what_was_reported_and_are_written_only_when_they_differ,
+    telling::a_subscription_says_what_it_misses,
+}

@@ -1,0 +1,154 @@
+//! A hub of a test: the real program, on loopback, with its data folder at hand.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::{Kubectl, Launch, Member, Process, Scratch, workspace_program};
+
+const START: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(10);
+
+/// A running hub; its ports stay the same over restarts.
+pub struct Hub {
+    scratch: Scratch,
+    names: Vec<String>,
+    process: Option<Process>,
+    api: SocketAddr,
+    bus: SocketAddr,
+    kubectl: Kubectl,
+}
+
+impl Hub {
+    /// Starts a hub that the agents of these members can reach through relays at their gateways.
+    ///
+    /// # Errors
+    /// It does not come up; the message holds the end of its log.
+    pub fn start(members: &[&Member]) -> Result<Hub> {
+        let scratch = Scratch::create("hub")?;
+        let names: Vec<String> = members.iter().map(|member| member.site().gateway().to_string()).collect();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (process, api, bus) = launch(&scratch, &names, nowhere, nowhere)?;
+        let kubectl = Kubectl::new(&scratch.path().join("data/admin.kubeconfig"))?;
+        Ok(Hub { scratch, names, process: Some(process), api, bus, kubectl })
+    }
+
+    /// kubectl with the admin's kubeconfig.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    pub fn bus(&self) -> SocketAddr {
+        self.bus
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.scratch.path().join("data")
+    }
+
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM, which must end it cleanly.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with success.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let status = process.stop(STOP)?;
+        anyhow::ensure!(status.success(), "the hub ended with {status}: {}", process.log_tail());
+        Ok(())
+    }
+
+    /// Starts again on the same folder and ports.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = Some(launch(&self.scratch, &self.names, self.api, self.bus)?.0);
+        Ok(())
+    }
+
+    /// Copies the database of a stopped hub.
+    ///
+    /// # Errors
+    /// The copy fails.
+    pub fn back_up(&self) -> Result<PathBuf> {
+        let copy = self.scratch.path().join("backup");
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_files(&self.data(), &copy, |_| true)?;
+        Ok(copy)
+    }
+
+    /// Replaces the database of a stopped hub by a copy.
+    ///
+    /// # Errors
+    /// The copy fails.
+    pub fn restore(&self, copy: &Path) -> Result<()> {
+        self.lose_database()?;
+        copy_files(copy, &self.data(), is_database)
+    }
+
+    /// An empty disk, but for what an administrator keeps elsewhere: CA and tokens.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn lose_database(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.data())? {
+            let path = entry?.path();
+            if is_database(&path) {
+                std::fs::remove_file(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map_or(String::new(), Process::log_tail)
+    }
+}
+
+fn is_database(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".db"))
+}
+
+fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        if path.is_file() && which(&path) {
+            std::fs::copy(&path, to.join(path.file_name().context("a file has a name")?))?;
+        }
+    }
+    Ok(())
+}
+
+fn launch(scratch: &Scratch, names: &[String], api: SocketAddr, bus: SocketAddr) -> Result<(Process, SocketAddr, SocketAddr)> {
+    let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
+    launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
+    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug"]);
+    for name in names {
+        launch = launch.args(["--tls-san", name]);
+    }
+    let mut process = launch.start()?;
+    let read = |line: String, scheme: &str| line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"));
+    let api = read(process.wait_for_line("api: ", START)?, "https://")?;
+    let bus = read(process.wait_for_line("bus: ", START)?, "mqtt://")?;
+    process.wait_for_line("kubeconfig: ", START)?;
+    Ok((process, api, bus))
+}
