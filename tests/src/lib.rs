@@ -36,6 +36,7 @@ mod node;
 mod pki;
 mod process;
 mod relay;
+pub mod sandbox;
 mod scratch;
 mod spawner;
 mod sweep;
