@@ -114,12 +114,11 @@ impl Dispatch {
 
     fn handle(&mut self, sid: Sid) -> &Handle {
         let (shared, tasks, synced) = (&self.shared, &self.tasks, self.synced);
-        let handle = self.clusters.entry(sid).or_insert_with(|| {
+        self.clusters.entry(sid).or_insert_with(|| {
             let (sessions, received) = mpsc::channel(SESSIONS);
             let (plan, plans) = watch::channel(if synced { Plan::NoCluster } else { Plan::Unknown });
             tasks.spawn(cluster::run(sid, shared.clone(), received, plans));
             Handle { sessions, plan }
-        });
-        handle
+        })
     }
 }

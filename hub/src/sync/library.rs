@@ -27,9 +27,12 @@ pub struct Prepared {
 pub struct Library {
     key: HashKey,
     lists: Mutex<Vec<(plan::DesiredList, Prepared)>>,
-    hashes: Mutex<HashMap<usize, (Arc<[u8]>, Hash)>>,
+    hashes: Mutex<Hashes>,
     encoded: Mutex<Encodings>,
 }
+
+/// Hashes by where the bytes are in memory.
+type Hashes = HashMap<usize, (Arc<[u8]>, Hash)>;
 
 #[derive(Default)]
 struct Encodings {

@@ -221,6 +221,7 @@ fn report(cluster: &ClusterKey, states: Vec<(&ObjectId, ObjectState)>, rv: u64) 
     ClusterReport {
         cluster: cluster.clone(),
         listed_at_rv: Some(rv),
+        clones: None,
         connected: true,
         last_contact: Some(Timestamp::now()),
         objects: states.into_iter().map(object).collect(),
