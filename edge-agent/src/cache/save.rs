@@ -16,9 +16,8 @@ pub(super) fn save(transaction: &Transaction<'_>, write: &AgentWrite) -> rusqlit
         AgentWrite::Content(hash, bytes) => run("INSERT OR REPLACE INTO content VALUES (?1, ?2)", params![hash.0, bytes]),
         AgentWrite::DropContent(hash) => run("DELETE FROM content WHERE hash = ?1", params![hash.0]),
         AgentWrite::Partial(hash, partial, bytes) => {
-            if partial.received as usize == bytes.len() {
-                run("DELETE FROM chunk WHERE hash = ?1", params![hash.0])?;
-            }
+            let before = partial.received.saturating_sub(bytes.len() as u32);
+            run("DELETE FROM chunk WHERE hash = ?1 AND upto > ?2", params![hash.0, before])?;
             let base = partial.base.map(|base| base.0);
             run(
                 "INSERT OR REPLACE INTO partial VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

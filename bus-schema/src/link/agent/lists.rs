@@ -58,7 +58,8 @@ impl Agent {
         Some(Target { root: Hash::read(&delta.target)?, order: delta.order, stamp, recover: delta.recover, serial: delta.serial })
     }
 
-    fn session_list_is_known(&mut self, known: bool) {
+    /// Whether rows may point into the stored list.
+    pub(super) fn session_list_is_known(&mut self, known: bool) {
         if let State::Open(session) = &mut self.session {
             session.list_is_known = known;
         }

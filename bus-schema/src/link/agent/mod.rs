@@ -163,7 +163,7 @@ impl Agent {
             return None;
         }
         let max_frame = max_frame.clamp(limits::MIN_FRAME, limits::MAX_FRAME);
-        self.poll_greeting(now).or_else(|| self.poll_report(max_frame, now)).or_else(|| self.poll_want(max_frame, now)).or_else(|| self.poll_beat(now))
+        self.poll_greeting(now).or_else(|| self.poll_report(max_frame, now)).or_else(|| self.poll_want(max_frame, now)).or_else(|| self.poll_reject()).or_else(|| self.poll_beat(now))
     }
 
     /// The next thing to do on the member.

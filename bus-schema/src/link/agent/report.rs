@@ -122,6 +122,8 @@ impl Agent {
             None if ack.root == 0 => self.report.acked = Some(StatusTable::default()),
             None => {
                 self.report.acked = None;
+                // A hub that could not follow an index can follow names.
+                self.session_list_is_known(false);
                 self.events.push(AgentEvent::Rejected("the hub has another status table: all of it is told again".into()));
             }
         }

@@ -9,6 +9,7 @@ use crate::id::{IncarnationId, Millis, Nonce};
 use crate::limits::{MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
 use crate::link::Cache;
 use crate::link::timer::{Repeat, earliest};
+use crate::message::session::Reason;
 use crate::message::{Beat, Caps, Closed, Confirm, Content, Delta, Hello, Kind, NoSession, Reject, StatusAck, Welcome};
 use crate::planted::{Bug, is_planted};
 use crate::stamp::{Proof, Stamp};
@@ -41,6 +42,8 @@ pub(super) struct Session {
     /// Said until the hub has spoken under this session.
     confirm: Option<Repeat>,
     echo: Option<u32>,
+    /// The last message that could not be read.
+    reject: Option<Reject>,
     pub(super) incarnation: IncarnationId,
     pub(super) closed: BTreeMap<IncarnationId, u64>,
     /// The hub knows the stored list, so that rows may point into it.
@@ -124,6 +127,7 @@ impl Agent {
             welcome: frame.to_vec(),
             confirm: Some(Repeat::at(now)),
             echo: None,
+            reject: None,
             incarnation: IncarnationId(welcome.incarnation),
             closed,
             list_is_known: false,
@@ -197,7 +201,18 @@ impl Agent {
         let (header, bytes) = opened?;
         (session.last_heard, session.unopened, session.confirm) = (now, 0, None);
         let bytes = bytes.to_vec();
-        self.on_message(header.kind, &bytes, cache, now)
+        let taken = self.on_message(header.kind, &bytes, cache, now);
+        if let (Err(error @ FrameError::Body(kind)), State::Open(session)) = (&taken, &mut self.session) {
+            session.reject = Some(Reject { kind: *kind as u32, hash: Vec::new(), reason: Reason::SchemaTooNew as i32, message: error.to_string() });
+        }
+        taken
+    }
+
+    /// What the hub should know of its last message, and a person there should see.
+    pub(super) fn poll_reject(&mut self) -> Option<Vec<u8>> {
+        let State::Open(session) = &mut self.session else { return None };
+        let reject = session.reject.take()?;
+        Some(session.sender.seal(Kind::Reject, &reject))
     }
 
     fn on_message(&mut self, kind: Kind, bytes: &[u8], cache: &dyn Cache, now: Millis) -> Result<(), FrameError> {
