@@ -124,7 +124,7 @@ impl Hub {
 }
 
 fn is_database(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".db"))
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hub.sqlite"))
 }
 
 fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<()> {

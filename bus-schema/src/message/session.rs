@@ -63,7 +63,7 @@ pub struct Closed {
     pub resource_version: u64,
 }
 
-/// The hub's answer. Incarnations that it does not know are missing from `closed`.
+/// The hub's answer. Incarnations that it does not know are neither in `closed` nor `covered`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Welcome {
     /// The running incarnation of the hub.
@@ -85,6 +85,9 @@ pub struct Welcome {
     /// The status roots are equal; `status` is then left out.
     #[prost(bool, tag = "7")]
     pub same_status: bool,
+    /// One bit for each of the Hello's incarnations, in order: it was closed at or above the version that the Hello names.
+    #[prost(uint64, tag = "9")]
+    pub covered: u64,
     /// Reserved: the fleet's hash key, delivered sealed.
     #[prost(bytes = "vec", tag = "8")]
     pub hash_key: Vec<u8>,

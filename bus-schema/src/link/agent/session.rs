@@ -29,6 +29,8 @@ pub(super) struct Greeting {
     hello: Vec<u8>,
     /// The table whose root the Hello names.
     table: StatusTable,
+    /// Those that the Hello names.
+    incarnations: Vec<Closed>,
     repeat: Repeat,
     began: Millis,
     old: Option<Receiver>,
@@ -61,7 +63,9 @@ impl Agent {
     pub(super) fn greet(&mut self, nonce: Nonce, now: Millis) {
         self.current_table();
         let header = Header { kind: Kind::Hello, counter: 0, nonce: Some(nonce) };
-        let hello = frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&self.hello()));
+        let hello = self.hello();
+        let incarnations = hello.incarnations.clone();
+        let hello = frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&hello));
         self.report.outstanding = None;
         self.transfer.forget_asked();
         let old = match std::mem::replace(&mut self.session, State::Offline) {
@@ -69,7 +73,7 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), repeat: Repeat::at(now), began: now, old });
+        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), began: now, old });
     }
 
     fn hello(&self) -> Hello {
@@ -120,7 +124,8 @@ impl Agent {
         let keys = SessionKeys::agree(&greeting.nonce, &header.nonce.ok_or(FrameError::Short)?);
         let (repeat, table, old) = (greeting.repeat, greeting.table.clone(), greeting.old.clone());
         repeat.answered(now, &mut self.rtt);
-        let closed = welcome.closed.iter().map(|row| (IncarnationId(row.incarnation), row.resource_version)).collect();
+        let covered = (0..64).zip(&greeting.incarnations).filter(|(bit, _)| welcome.covered >> bit & 1 == 1).map(|(_, known)| known);
+        let closed = welcome.closed.iter().chain(covered).map(|row| (IncarnationId(row.incarnation), row.resource_version)).collect();
         self.session = State::Open(Box::new(Session {
             sender: Sender::new(keys.up),
             receiver: Receiver::new(keys.down),

@@ -114,10 +114,16 @@ impl HubLink {
             desired,
             status: if same_status { 0 } else { table },
             same_status,
-            closed: hello.incarnations.iter().filter_map(|known| self.closed(known.incarnation)).collect(),
+            closed: hello.incarnations.iter().filter(|known| !self.covers(known)).filter_map(|known| self.closed(known.incarnation)).collect(),
+            covered: (0..64).zip(&hello.incarnations).filter(|(_, known)| self.covers(known)).map(|(bit, _)| 1 << bit).sum(),
             caps: None,
             hash_key: Vec::new(),
         }
+    }
+
+    /// Whether this hub had seen all that the agent knows of an incarnation that has ended.
+    fn covers(&self, known: &Closed) -> bool {
+        self.closed(known.incarnation).is_some_and(|closed| closed.resource_version >= known.resource_version)
     }
 
     /// What an incarnation that has ended was closed with, if this hub knows it.
