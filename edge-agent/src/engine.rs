@@ -18,6 +18,9 @@ use crate::failpoint::{Point, hit};
 /// Inputs that wait: the link stops reading its socket beyond that.
 const INPUTS: usize = 64;
 
+/// Inputs in a row that may hold back what is to be begun on the member.
+const MAX_PASSED_OVER: usize = 16;
+
 /// Longest sleep of the thread.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -65,7 +68,7 @@ impl Engine {
         let work = move || {
             let started = Instant::now();
             let agent = Agent::new(config, state, 0);
-            Worker { agent, cache, outputs, started, room: None, random: ring::rand::SystemRandom::new() }.run(&received)
+            Worker { agent, cache, outputs, started, room: None, passed_over: 0, random: ring::rand::SystemRandom::new() }.run(&received)
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).expect("the system starts a thread");
         (Engine { inputs }, thread)
@@ -83,13 +86,15 @@ struct Worker {
     outputs: Outputs,
     started: Instant,
     room: Option<usize>,
+    /// Inputs in a row after which nothing was begun because more had arrived.
+    passed_over: usize,
     random: ring::rand::SystemRandom,
 }
 
 impl Worker {
     fn run(mut self, inputs: &flume::Receiver<Input>) -> Result<(), CacheError> {
         loop {
-            self.pump()?;
+            self.pump(inputs.is_empty())?;
             match inputs.recv_timeout(self.wait()) {
                 Ok(Input::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(input) => self.take(input),
@@ -154,8 +159,11 @@ impl Worker {
         found
     }
 
-    /// Commits what was decided, then lets everything out that follows from it.
-    fn pump(&mut self) -> Result<(), CacheError> {
+    /// Commits what was decided, then lets everything out that follows from it. While more has arrived (`!idle`) nothing is begun on the
+    /// member: the next input may be a newer list.
+    fn pump(&mut self, idle: bool) -> Result<(), CacheError> {
+        self.passed_over = if idle { 0 } else { self.passed_over + 1 };
+        let may_act = idle || self.passed_over >= MAX_PASSED_OVER;
         loop {
             let writes = self.agent.take_writes();
             if !writes.is_empty() {
@@ -164,7 +172,7 @@ impl Worker {
                 hit(Point::AfterCommit);
             }
             let said = self.say();
-            let acted = self.act();
+            let acted = may_act && self.act();
             while let Some(event) = self.agent.poll_event() {
                 let _ = self.outputs.events.send(event);
             }

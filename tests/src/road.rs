@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_secs(3);
 /// Kinds that the shop is made of.
 const KINDS: &str = "namespaces,serviceaccounts,configmaps,secrets,services,deployments";
 
-/// UID and resourceVersion by `KIND NAMESPACE/NAME`.
+/// UID and version by `KIND NAMESPACE/NAME`: the generation where there is one, since controllers write statuses, else the resourceVersion.
 pub type Inventory = BTreeMap<String, (String, String)>;
 
 /// A member, a hub and an agent.
@@ -152,7 +152,11 @@ fn entry(item: &Value) -> (String, (String, String)) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &item["metadata"];
     let name = format!("{} {}/{}", text(&item["kind"]), text(&metadata["namespace"]), text(&metadata["name"]));
-    (name, (text(&metadata["uid"]), text(&metadata["resourceVersion"])))
+    let version = match metadata["generation"].as_u64() {
+        Some(generation) => generation.to_string(),
+        None => text(&metadata["resourceVersion"]),
+    };
+    (name, (text(&metadata["uid"]), version))
 }
 
 /// A condition of an object's status.

@@ -339,9 +339,10 @@ impl Agent {
         }
     }
 
-    /// The next thing to do: applies by phase, then removals the other way round.
+    /// The next thing to do: applies by phase, then removals the other way round. Nothing is begun for a list that the hub has replaced:
+    /// a member sees the newest state only, whatever piled up behind a cut.
     pub(super) fn next_action(&mut self, _now: Millis) -> Option<Action> {
-        if !self.objects.surveyed || self.objects.in_flight.len() >= self.config.max_in_flight {
+        if self.transfer.fetches_list() || !self.objects.surveyed || self.objects.in_flight.len() >= self.config.max_in_flight {
             return None;
         }
         self.next_apply().or_else(|| self.next_remove())

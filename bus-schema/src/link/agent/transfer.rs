@@ -48,6 +48,11 @@ impl Transfer {
         }
     }
 
+    /// A newer list than the stored one is on its way.
+    pub(super) fn fetches_list(&self) -> bool {
+        self.list.is_some()
+    }
+
     pub(super) fn forget_asked(&mut self) {
         (self.asked, self.list) = (None, None);
         self.open.clear();
