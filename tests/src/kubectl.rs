@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cache::Tool;
@@ -81,6 +81,16 @@ impl Kubectl {
         let output = child.wait_with_output().context("kubectl was lost")?;
         let _ = writer.join();
         Ok(output)
+    }
+
+    /// Runs `kubectl edit` with this shell command as the editor.
+    ///
+    /// # Errors
+    /// When kubectl can't be started, or exits with anything but 0.
+    pub fn edit(&self, args: &[&str], editor: &str) -> Result<String> {
+        let output = self.command(&[&["edit"], args].concat()).env("KUBE_EDITOR", editor).stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "kubectl edit: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs `kubectl apply -f` of this text and returns what it printed.

@@ -36,15 +36,15 @@ impl Road {
     /// One of them does not come up.
     pub async fn start(name: &str) -> Result<Road> {
         let member = Member::start(name).await?;
-        Road::between(member)
+        Road::between(member, &[])
     }
 
-    /// Puts hub and agent beside a running member.
+    /// Puts a hub and an agent beside a running member; the agents of `others` can be started beside it.
     ///
     /// # Errors
     /// One of them does not come up.
-    pub fn between(member: Member) -> Result<Road> {
-        let hub = Hub::start(&[&member])?;
+    pub fn between(member: Member, others: &[&Member]) -> Result<Road> {
+        let hub = Hub::start(&[&[&member], others].concat())?;
         let agent = Agent::start(&hub, &member)?;
         let road = Road { agent, hub, member, begun: Instant::now() };
         road.hub.kubectl().wait_until(["mcls", "-A"], SOON, |found| found["items"].as_array().is_some_and(|items| !items.is_empty()))?;
