@@ -55,7 +55,7 @@ pub use node::Node;
 pub use pki::{Authority, BareKey, Credential};
 pub use process::{Launch, Memory, Process};
 pub use relay::{Relay, Traffic};
-pub use road::{Inventory, Road, condition};
+pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
 pub use sweep::leftovers;
 pub use watch::{Event, Watch};

@@ -72,11 +72,7 @@ impl Road {
     /// # Errors
     /// It does not; both logs are shown.
     pub fn applied(&self, subscription: &str) -> Result<()> {
-        let settled = |found: &Value| {
-            let generation = &found["metadata"]["generation"];
-            condition(found, "Applied").is_some_and(|applied| applied["status"] == "True" && applied["observedGeneration"] == *generation)
-        };
-        let waited = self.hub.kubectl().wait_until(["subscription", subscription], SOON, settled);
+        let waited = self.hub.kubectl().wait_until(["subscription", subscription], SOON, is_applied);
         waited.map(drop).map_err(|error| error.context(self.logs()))
     }
 
@@ -157,6 +153,13 @@ fn entry(item: &Value) -> (String, (String, String)) {
         None => text(&metadata["resourceVersion"]),
     };
     (name, (text(&metadata["uid"]), version))
+}
+
+/// Whether a Subscription's present generation says Applied.
+#[must_use]
+pub fn is_applied(subscription: &Value) -> bool {
+    let generation = &subscription["metadata"]["generation"];
+    condition(subscription, "Applied").is_some_and(|applied| applied["status"] == "True" && applied["observedGeneration"] == *generation)
 }
 
 /// A condition of an object's status.
