@@ -34,7 +34,10 @@ impl State {
     /// Reads a state; one that a newer peer invented is `Pending`.
     pub fn read(value: u32) -> State {
         use State::*;
-        [Pending, Applied, Failed, Refused, Rejected, Removing, Unclaimed, Kept].into_iter().find(|state| *state as u32 == value).unwrap_or(Pending)
+        [Pending, Applied, Failed, Refused, Rejected, Removing, Unclaimed, Kept]
+            .into_iter()
+            .find(|state| *state as u32 == value)
+            .unwrap_or(Pending)
     }
 }
 

@@ -130,8 +130,24 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_topic() {
-        for text in ["", "cn1", "cn1/", "cn2/f/0", "cn1/f/#", "cn1/f/+", "cn1/+/d/m", "cn1/abcd2345/d/#", "cn1/abcd2345/d", "cn1/abcd2345/x/m",
-            "cn1/abcd2345/d/s/01", "cn1/abcd2345/d/s/-1", "cn1/abcd2345/d/m/", "/cn1/f/0", "cn1/f/0/0", "cn1/f/1"] {
+        for text in [
+            "",
+            "cn1",
+            "cn1/",
+            "cn2/f/0",
+            "cn1/f/#",
+            "cn1/f/+",
+            "cn1/+/d/m",
+            "cn1/abcd2345/d/#",
+            "cn1/abcd2345/d",
+            "cn1/abcd2345/x/m",
+            "cn1/abcd2345/d/s/01",
+            "cn1/abcd2345/d/s/-1",
+            "cn1/abcd2345/d/m/",
+            "/cn1/f/0",
+            "cn1/f/0/0",
+            "cn1/f/1",
+        ] {
             assert_eq!(Topic::parse(text), None, "{text}");
         }
     }

@@ -19,14 +19,65 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
     let closed = vec![Closed { incarnation: 6, resource_version: 7 }];
     let patch = ObjectPatch { index: 8, mode: 2, data: vec![9, 9] };
     let item = WantItem { hash: vec![1; 16], list: true, base: vec![2; 16], offset: 3, etag: 4, window: 5 };
-    let part = Part { hash: vec![1; 16], list: true, mode: 2, base: vec![2; 16], size: 3, total: 4, offset: 5, etag: 6, data: vec![7; 3], missing: true };
-    let row = StatusEntry { index: 1, object: Some(object()), state: 3, hash: vec![4; 16], code: 422, message: "no".into(), gone: true, facts: b"{}".to_vec() };
-    let hello = Hello { boot: 1, last_session: 2, order: 3, listed: vec![4; 16], held: vec![5; 16], applied: vec![6; 16], status: 7, incarnations: closed.clone(), caps: caps.clone() };
-    let welcome = Welcome { incarnation: 1, resource_version: 2, desired: vec![3; 16], status: 4, closed: closed.clone(), covered: 1, caps, same_status: true, hash_key: vec![8; 32] };
-    let delta = Delta {
-        base: 1, target: vec![2; 16], order: 3, resource_version: 4, incarnation: 5, list: vec![6; 4], size: 7, objects: vec![patch], recover: true, closed, serial: 11,
+    let part = Part {
+        hash: vec![1; 16],
+        list: true,
+        mode: 2,
+        base: vec![2; 16],
+        size: 3,
+        total: 4,
+        offset: 5,
+        etag: 6,
+        data: vec![7; 3],
+        missing: true,
     };
-    let list = List { entries: vec![Entry { bundle: 1, object: Some(object()), version: "v1".into(), hash: vec![2; 16], size: 3, secret: true }] };
+    let row = StatusEntry {
+        index: 1,
+        object: Some(object()),
+        state: 3,
+        hash: vec![4; 16],
+        code: 422,
+        message: "no".into(),
+        gone: true,
+        facts: b"{}".to_vec(),
+    };
+    let hello = Hello {
+        boot: 1,
+        last_session: 2,
+        order: 3,
+        listed: vec![4; 16],
+        held: vec![5; 16],
+        applied: vec![6; 16],
+        status: 7,
+        incarnations: closed.clone(),
+        caps: caps.clone(),
+    };
+    let welcome = Welcome {
+        incarnation: 1,
+        resource_version: 2,
+        desired: vec![3; 16],
+        status: 4,
+        closed: closed.clone(),
+        covered: 1,
+        caps,
+        same_status: true,
+        hash_key: vec![8; 32],
+    };
+    let delta = Delta {
+        base: 1,
+        target: vec![2; 16],
+        order: 3,
+        resource_version: 4,
+        incarnation: 5,
+        list: vec![6; 4],
+        size: 7,
+        objects: vec![patch],
+        recover: true,
+        closed,
+        serial: 11,
+    };
+    let list =
+        List { entries: vec![Entry { bundle: 1, object: Some(object()), version: "v1".into(), hash: vec![2; 16], size: 3, secret: true }] };
     vec![
         ("hello", Kind::Hello, encoded(&hello)),
         ("welcome", Kind::Welcome, encoded(&welcome)),

@@ -46,7 +46,12 @@ fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
     let key = HashKey::public();
     let content = One(key.hash(Domain::Object, b"{}"), b"{}".as_slice().into());
     let object = ObjectId { kind: "ConfigMap".into(), namespace: "shop".into(), name: "a".into(), ..ObjectId::default() };
-    let entry = DesiredEntry { bundle: BundleId(1), object, version: "v1".into(), wanted: Wanted::Content { hash: content.0, size: 2, secret: false } };
+    let entry = DesiredEntry {
+        bundle: BundleId(1),
+        object,
+        version: "v1".into(),
+        wanted: Wanted::Content { hash: content.0, size: 2, secret: false },
+    };
     let config = HubConfig { key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
     let mut hub = HubLink::new(config, HubState::default());
     hub.set_desired(Desired { list: Arc::new(DesiredList::new([entry], &key)), resource_version: 5 }, 0);

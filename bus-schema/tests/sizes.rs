@@ -167,14 +167,19 @@ fn an_unchanged_reconnect_costs_256_bytes_of_greeting() {
     world.connect(2);
     let bytes = world.settle();
     let mqtt = world.frames * 20;
-    eprintln!("unchanged reconnect: {bytes} bytes in {} frames, {} without MQTT; CONNECT to SUBACK not counted", world.frames, bytes - mqtt);
+    eprintln!(
+        "unchanged reconnect: {bytes} bytes in {} frames, {} without MQTT; CONNECT to SUBACK not counted",
+        world.frames,
+        bytes - mqtt
+    );
     assert!(bytes <= 450 - 56, "{bytes}: with CONNECT, CONNACK, SUBSCRIBE and SUBACK (56) more than 450");
 }
 
 #[test]
 fn one_field_in_a_megabyte_costs_500_bytes() {
     let large = |word: &str| -> Vec<String> {
-        let lines: String = (0..40_000_u64).map(|line| format!("\"setting-{line}\":\"{:x}\",", line.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20)).collect();
+        let lines: String =
+            (0..40_000_u64).map(|line| format!("\"setting-{line}\":\"{:x}\",", line.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20)).collect();
         vec![format!("{{{lines}\"word\":\"{word}\"}}")]
     };
     let mut world = World::new();

@@ -36,7 +36,8 @@ pub fn main(flags: &Flags) -> ExitCode {
         }
     };
     telemetry::init(&config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the system gives a runtime its timers and sockets");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the system gives a runtime its timers and sockets");
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -141,7 +142,13 @@ async fn try_register(registrar: &Registrar, api: &Api, known: Option<&Registrat
 }
 
 /// Says what happened, and registers again when the hub has forgotten this cluster.
-async fn watch_events(mut events: mpsc::UnboundedReceiver<AgentEvent>, config: Arc<Config>, api: Api, registration: Registration, stop: CancellationToken) {
+async fn watch_events(
+    mut events: mpsc::UnboundedReceiver<AgentEvent>,
+    config: Arc<Config>,
+    api: Api,
+    registration: Registration,
+    stop: CancellationToken,
+) {
     while let Some(Some(event)) = stop.run_until_cancelled(events.recv()).await {
         match event {
             AgentEvent::Welcomed => tracing::info!("in session with the hub"),
@@ -186,4 +193,3 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     });
     Ok(stop)
 }
-

@@ -138,7 +138,9 @@ impl Config {
             wrong.push(format!("hub: {hub:?} must be https://HOST:PORT"));
         }
         if let Some(name) = self.name.as_ref().filter(|name| !is_cluster_name(name)) {
-            wrong.push(format!("name: {name:?} must be 1 to 30 characters of a-z, 0-9, - and ., beginning and ending with a letter or digit"));
+            wrong.push(format!(
+                "name: {name:?} must be 1 to 30 characters of a-z, 0-9, - and ., beginning and ending with a letter or digit"
+            ));
         }
         if let Some(why) = self.bus.as_ref().and_then(|bus| crate::link::Address::parse(bus).err()) {
             wrong.push(format!("bus: {why}"));

@@ -35,7 +35,10 @@ pub enum Input {
     Applied(ObjectId, Hash, ApplyOutcome),
     Removed(ObjectId, RemoveOutcome),
     /// All objects of ours that the member has, and those that are to be taken as unchanged because they could not be listed.
-    Surveyed { found: Vec<Found>, unread: Vec<(String, String)> },
+    Surveyed {
+        found: Vec<Found>,
+        unread: Vec<(String, String)>,
+    },
     Facts(Vec<u8>),
     Stop,
 }
@@ -43,9 +46,19 @@ pub enum Input {
 /// Something to do on the member, with all that it takes.
 #[derive(Debug)]
 pub enum Task {
-    Apply { object: ObjectId, version: String, hash: Hash, bytes: Vec<u8> },
+    Apply {
+        object: ObjectId,
+        version: String,
+        hash: Hash,
+        bytes: Vec<u8>,
+    },
     /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
-    Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
+    Remove {
+        object: ObjectId,
+        version: String,
+        live: Option<Live>,
+        ours: Arc<std::collections::BTreeSet<ObjectId>>,
+    },
 }
 
 /// Where decisions go.
@@ -63,7 +76,12 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the thread. Its handle yields how it ended.
-    pub fn start(config: AgentConfig, cache: Cache, state: AgentState, outputs: Outputs) -> (Engine, std::thread::JoinHandle<Result<(), CacheError>>) {
+    pub fn start(
+        config: AgentConfig,
+        cache: Cache,
+        state: AgentState,
+        outputs: Outputs,
+    ) -> (Engine, std::thread::JoinHandle<Result<(), CacheError>>) {
         let (inputs, received) = flume::bounded(INPUTS);
         let work = move || {
             let started = Instant::now();

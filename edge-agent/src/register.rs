@@ -139,7 +139,9 @@ impl Registrar {
             };
             registration.sid().is_some().then_some(registration)
         };
-        read().ok_or_else(|| self.failed("the registration was approved without a bus id or namespace; is the hub older than this agent?".into()))
+        read().ok_or_else(|| {
+            self.failed("the registration was approved without a bus id or namespace; is the hub older than this agent?".into())
+        })
     }
 
     fn denied(&self, status: &Value) -> RegisterError {
@@ -152,7 +154,9 @@ impl Registrar {
     }
 
     fn client(&self) -> Result<kube::Client, RegisterError> {
-        let read = |what, path: &PathBuf| std::fs::read_to_string(path).map_err(|error| RegisterError::File { what, path: path.clone(), why: error.to_string() });
+        let read = |what, path: &PathBuf| {
+            std::fs::read_to_string(path).map_err(|error| RegisterError::File { what, path: path.clone(), why: error.to_string() })
+        };
         let url: http::Uri = self.hub.parse().map_err(|_| self.failed("the address must be https://HOST:PORT".into()))?;
         if url.scheme_str() != Some("https") {
             return Err(self.failed("the address must be https://HOST:PORT: the token is never sent in clear".into()));

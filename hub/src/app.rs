@@ -38,7 +38,8 @@ pub fn main(flags: &Flags) -> ExitCode {
         }
     };
     telemetry::init(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,7 +91,12 @@ fn start_gate(config: &Config, sessions: mpsc::Sender<crate::bus::Session>) -> a
     Gate::start(settings, Arc::new(LoopbackAdmission), sessions).context("--bus-listen")
 }
 
-fn start_controllers(tasks: &Tasks, state: &ApiState, endpoints: &Endpoints, sessions: mpsc::Receiver<crate::bus::Session>) -> sync::Inputs {
+fn start_controllers(
+    tasks: &Tasks,
+    state: &ApiState,
+    endpoints: &Endpoints,
+    sessions: mpsc::Receiver<crate::bus::Session>,
+) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
     let (plans_sender, plans) = latest::channel();
     let (statuses_sender, statuses) = latest::channel();

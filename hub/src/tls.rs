@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -34,7 +36,12 @@ impl Authority {
             folder.write_secret(CA_KEY, key.as_bytes())?;
             folder.write_secret(CA_CERTIFICATE, pem.as_bytes())?;
         }
-        let wrong = || format!("CA in {}: ca.crt and ca.key must be a PEM certificate and its key; restore them, or remove both for a new CA (agents must then be given the new ca.crt)", folder.path().display());
+        let wrong = || {
+            format!(
+                "CA in {}: ca.crt and ca.key must be a PEM certificate and its key; restore them, or remove both for a new CA (agents must then be given the new ca.crt)",
+                folder.path().display()
+            )
+        };
         let pem = std::fs::read_to_string(certificate).with_context(wrong)?;
         let key = KeyPair::from_pem(&std::fs::read_to_string(key).with_context(wrong)?).with_context(wrong)?;
         let der = CertificateDer::from_pem_slice(pem.as_bytes()).with_context(wrong)?;
@@ -46,7 +53,8 @@ impl Authority {
     /// # Errors
     /// A name is no DNS name or address.
     pub fn server_config(&self, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
-        let mut params = CertificateParams::new(names.to_vec()).with_context(|| format!("names for the API's certificate: {}", names.join(", ")))?;
+        let mut params =
+            CertificateParams::new(names.to_vec()).with_context(|| format!("names for the API's certificate: {}", names.join(", ")))?;
         params.distinguished_name = common_name("clusternet-hub");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

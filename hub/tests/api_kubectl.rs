@@ -128,7 +128,10 @@ async fn an_application_is_applied_read_changed_and_deleted() {
     let configured = kubectl.ok_with("apply -f -", &changed, &[]).await;
     says(&configured, &["deployment.apps/web configured", "subscription.apps.clusternet.io/shop configured", "service/web unchanged"]);
     assert_eq!(kubectl.deployment().await["metadata"]["generation"], 2);
-    says(&kubectl.ok("get deploy,svc,cm,sub -A").await, &["deployment.apps/web", "service/web", "configmap/settings", "subscription.apps.clusternet.io/shop"]);
+    says(
+        &kubectl.ok("get deploy,svc,cm,sub -A").await,
+        &["deployment.apps/web", "service/web", "configmap/settings", "subscription.apps.clusternet.io/shop"],
+    );
     says(&kubectl.ok("get ns").await, &["NAME", "shop"]);
     says(&kubectl.ok("describe deployment web -n shop").await, &["web:2", "side:1"]);
     says(&kubectl.ok("describe subs shop").await, &["Cluster Affinity"]);
@@ -145,7 +148,10 @@ async fn a_deployment_is_changed_by_each_command_that_people_use() {
     kubectl.ok_with("apply -f -", APPLICATION, &[]).await;
     kubectl.ok("set image deployment/web -n shop web=web:3").await;
     let containers = kubectl.deployment().await["spec"]["template"]["spec"]["containers"].clone();
-    assert_eq!((&containers[0]["image"], &containers[1]["image"], &containers[0]["env"][0]["value"]), (&"web:3".into(), &"side:1".into(), &"1".into()));
+    assert_eq!(
+        (&containers[0]["image"], &containers[1]["image"], &containers[0]["env"][0]["value"]),
+        (&"web:3".into(), &"side:1".into(), &"1".into())
+    );
     kubectl.ok("scale deployment/web -n shop --replicas=5").await;
     assert_eq!(kubectl.deployment().await["spec"]["replicas"], 5);
     kubectl.ok("rollout restart deployment/web -n shop").await;

@@ -4,9 +4,9 @@ mod api_support;
 
 use std::time::Duration;
 
+use api_support::{DEPLOYMENTS, Hub, SUBSCRIPTIONS, deployment, hub, hub_with, subscription};
 use hub::store::StoreOptions;
 use serde_json::{Value, json};
-use api_support::{DEPLOYMENTS, Hub, SUBSCRIPTIONS, deployment, hub, hub_with, subscription};
 
 async fn labelled(hub: &Hub, name: &str, tier: &str) {
     let mut body = subscription(name);

@@ -2,8 +2,8 @@
 
 mod api_support;
 
-use serde_json::{Value, json};
 use api_support::{SUBSCRIPTIONS, hub, subscription};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_created_object_has_identity_defaults_and_generation_one() {
@@ -15,7 +15,11 @@ async fn a_created_object_has_identity_defaults_and_generation_one() {
     assert!(metadata["uid"].as_str().is_some_and(|uid| uid.len() == 36));
     assert!(metadata["creationTimestamp"].as_str().is_some_and(|time| time.ends_with('Z')));
     assert_eq!(hub.get(&format!("{SUBSCRIPTIONS}/a")).await.expect(200).body, made.body);
-    hub.post(SUBSCRIPTIONS, &subscription("a")).await.refuses(409, "AlreadyExists", "subscriptions.apps.clusternet.io \"a\" already exists");
+    hub.post(SUBSCRIPTIONS, &subscription("a")).await.refuses(
+        409,
+        "AlreadyExists",
+        "subscriptions.apps.clusternet.io \"a\" already exists",
+    );
     hub.get(&format!("{SUBSCRIPTIONS}/b")).await.refuses(404, "NotFound", "subscriptions.apps.clusternet.io \"b\" not found");
 }
 
@@ -191,7 +195,11 @@ async fn a_collection_is_deleted_by_selector() {
 async fn a_subscription_to_nothing_yet_is_stored_with_a_warning() {
     let hub = hub();
     let made = hub.post(SUBSCRIPTIONS, &subscription("a")).await.expect(201);
-    assert!(made.warnings.iter().any(|warning| warning.contains("spec.feeds[0]") && warning.contains("Namespace shop")), "{:?}", made.warnings);
+    assert!(
+        made.warnings.iter().any(|warning| warning.contains("spec.feeds[0]") && warning.contains("Namespace shop")),
+        "{:?}",
+        made.warnings
+    );
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
     hub.post("/api/v1/namespaces", &namespace).await.expect(201);
     assert!(hub.post(SUBSCRIPTIONS, &subscription("b")).await.expect(201).warnings.is_empty());

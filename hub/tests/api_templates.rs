@@ -2,8 +2,8 @@
 
 mod api_support;
 
-use serde_json::{Value, json};
 use api_support::{ADMIN, CONFIGMAPS, DEPLOYMENTS, JOIN, deployment, hub, subscription};
+use serde_json::{Value, json};
 
 const MANIFESTS: &str = "/apis/apps.clusternet.io/v1alpha1/namespaces/clusternet-reserved/manifests";
 
@@ -68,7 +68,10 @@ async fn a_workload_is_scaled_through_its_scale() {
     hub.post(DEPLOYMENTS, &deployment("web")).await.expect(201);
     let path = format!("{DEPLOYMENTS}/web/scale");
     let scale = hub.get(&path).await.expect(200);
-    assert_eq!((&scale.body["kind"], &scale.body["spec"]["replicas"], &scale.body["status"]["selector"]), (&json!("Scale"), &json!(1), &json!("app=web")));
+    assert_eq!(
+        (&scale.body["kind"], &scale.body["spec"]["replicas"], &scale.body["status"]["selector"]),
+        (&json!("Scale"), &json!(1), &json!("app=web"))
+    );
     let patched = hub.merge(&path, &json!({"spec": {"replicas": 7}})).await.expect(200);
     assert_eq!((&patched.body["apiVersion"], &patched.body["spec"]["replicas"]), (&json!("autoscaling/v1"), &json!(7)));
     hub.put(&path, &scale.body).await.refuses(409, "Conflict", "modified");
@@ -104,7 +107,11 @@ async fn an_object_that_no_member_would_take_is_refused_naming_the_limit() {
 #[tokio::test]
 async fn odd_manifests_that_people_write_break_nothing() {
     let hub = hub();
-    for (name, template) in [("deployments.shop.x", json!("text")), ("deployments.shop.y", json!({"kind": "Deployment"})), ("deployments.shop.z", json!({"kind": "Deployment", "apiVersion": "apps/v1"}))] {
+    for (name, template) in [
+        ("deployments.shop.x", json!("text")),
+        ("deployments.shop.y", json!({"kind": "Deployment"})),
+        ("deployments.shop.z", json!({"kind": "Deployment", "apiVersion": "apps/v1"})),
+    ] {
         let body = json!({"metadata": {"name": name}, "template": template});
         hub.post(MANIFESTS, &body).await;
         assert!(hub.get(DEPLOYMENTS).await.expect(200).names().is_empty());

@@ -34,11 +34,7 @@ impl App {
     pub fn load() -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("app");
         let [objects, changed] = ["objects", "changed"].map(|part| read_all(&folder.join(part)));
-        Ok(Self {
-            objects: objects?,
-            changed: changed?,
-            subscription: read(&folder.join("subscription.yaml"))?,
-        })
+        Ok(Self { objects: objects?, changed: changed?, subscription: read(&folder.join("subscription.yaml"))? })
     }
 
     /// All objects, as one text for `kubectl apply -f -`.
@@ -71,29 +67,17 @@ fn feed(line: &str) -> Option<Feed> {
     let inside = line.trim().strip_prefix("- {")?.strip_suffix('}')?;
     let value = |key: &str| {
         let pairs = inside.split(", ").filter_map(|pair| pair.split_once(": "));
-        pairs
-            .into_iter()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.to_owned())
+        pairs.into_iter().find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
     };
     let namespace = value("namespace").unwrap_or_default();
-    Some(Feed {
-        api_version: value("apiVersion")?,
-        kind: value("kind")?,
-        namespace,
-        name: value("name")?,
-    })
+    Some(Feed { api_version: value("apiVersion")?, kind: value("kind")?, namespace, name: value("name")? })
 }
 
 fn read_all(folder: &Path) -> Result<String> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("can't read {}", folder.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    let texts = files
-        .iter()
-        .map(|file| read(file))
-        .collect::<Result<Vec<_>>>()?;
+    let texts = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
     Ok(texts.join("---\n"))
 }
 
@@ -107,17 +91,9 @@ mod tests {
 
     #[test]
     fn a_feed_is_read_from_its_line() {
-        let read =
-            feed("    - {apiVersion: apps/v1, kind: Deployment, namespace: shop, name: cart}")
-                .unwrap();
-        assert_eq!(
-            (read.api_version.as_str(), read.kind.as_str()),
-            ("apps/v1", "Deployment")
-        );
-        assert_eq!(
-            (read.namespace.as_str(), read.name.as_str()),
-            ("shop", "cart")
-        );
+        let read = feed("    - {apiVersion: apps/v1, kind: Deployment, namespace: shop, name: cart}").unwrap();
+        assert_eq!((read.api_version.as_str(), read.kind.as_str()), ("apps/v1", "Deployment"));
+        assert_eq!((read.namespace.as_str(), read.name.as_str()), ("shop", "cart"));
         assert_eq!(feed("  feeds:"), None);
     }
 

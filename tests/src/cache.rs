@@ -48,19 +48,12 @@ impl Tool {
 
 fn cache_root() -> Result<PathBuf> {
     // An empty variable counts as unset, as in the install script.
-    let folder = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(root) = folder("CLUSTERNET_EDGE_CACHE") {
         return Ok(root);
     }
     let home = || folder("HOME").map(|home| home.join(".cache"));
-    Ok(folder("XDG_CACHE_HOME")
-        .or_else(home)
-        .context("HOME is not set")?
-        .join("clusternet-edge"))
+    Ok(folder("XDG_CACHE_HOME").or_else(home).context("HOME is not set")?.join("clusternet-edge"))
 }
 
 /// A program of this workspace, from the target folder that the running test was built into.
@@ -71,16 +64,10 @@ fn cache_root() -> Result<PathBuf> {
 /// When it isn't built.
 pub fn workspace_program(name: &str) -> Result<PathBuf> {
     let test = env::current_exe().context("can't find the running test's own path")?;
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .context("the running test is not in a target folder")?;
+    let profile = test.ancestors().nth(2).context("the running test is not in a target folder")?;
     let program = profile.join(name);
     if !program.exists() {
-        bail!(
-            "{} is not there: run cargo build --workspace --bins first",
-            program.display()
-        );
+        bail!("{} is not there: run cargo build --workspace --bins first", program.display());
     }
     Ok(program)
 }
@@ -92,17 +79,12 @@ mod tests {
     #[test]
     fn a_missing_tool_names_the_install_script() {
         let error = Tool::Image("no-such-image").path().unwrap_err().to_string();
-        assert!(
-            error.contains("no-such-image.tar") && error.contains("tests/testbed/install"),
-            "{error}"
-        );
+        assert!(error.contains("no-such-image.tar") && error.contains("tests/testbed/install"), "{error}");
     }
 
     #[test]
     fn a_missing_program_names_the_build_command() {
-        let error = workspace_program("no-such-program")
-            .unwrap_err()
-            .to_string();
+        let error = workspace_program("no-such-program").unwrap_err().to_string();
         assert!(error.contains("cargo build"), "{error}");
     }
 }

@@ -26,27 +26,18 @@ impl Cgroup {
         for hierarchy in hierarchies() {
             make(&hierarchy.join(name))?;
         }
-        Ok(Self {
-            name: name.to_owned(),
-        })
+        Ok(Self { name: name.to_owned() })
     }
 
     /// Moves a process, and with it the children it will have, into a leaf of the group.
     pub fn adopt(&self, leaf: &str, pid: u32) -> Result<()> {
         let hierarchies = hierarchies();
         // One hierarchy is enough to find the process again; the others would need limits set first (cpuset).
-        let tracking = hierarchies
-            .iter()
-            .find(|path| path.ends_with("freezer"))
-            .or(hierarchies.first());
-        let leaf = tracking
-            .with_context(|| format!("no control groups at {MOUNT}"))?
-            .join(&self.name)
-            .join(leaf);
+        let tracking = hierarchies.iter().find(|path| path.ends_with("freezer")).or(hierarchies.first());
+        let leaf = tracking.with_context(|| format!("no control groups at {MOUNT}"))?.join(&self.name).join(leaf);
         make(&leaf)?;
         let procs = leaf.join("cgroup.procs");
-        fs::write(&procs, pid.to_string())
-            .with_context(|| format!("can't write {}", procs.display()))
+        fs::write(&procs, pid.to_string()).with_context(|| format!("can't write {}", procs.display()))
     }
 
     /// Kills every process in the group and waits until none is left.
@@ -74,12 +65,8 @@ pub fn remove(name: &str) -> Result<()> {
 
 /// The names of the groups right under the hierarchies' roots.
 pub fn groups() -> Vec<String> {
-    let folders = hierarchies()
-        .into_iter()
-        .flat_map(|hierarchy| subfolders(&hierarchy));
-    let mut names: Vec<String> = folders
-        .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-        .collect();
+    let folders = hierarchies().into_iter().flat_map(|hierarchy| subfolders(&hierarchy));
+    let mut names: Vec<String> = folders.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
     names.sort();
     names.dedup();
     names
@@ -87,10 +74,7 @@ pub fn groups() -> Vec<String> {
 
 fn kill_all(name: &str) -> Result<()> {
     for _ in 0..ROUNDS {
-        let pids: Vec<Pid> = hierarchies()
-            .iter()
-            .flat_map(|hierarchy| members(&hierarchy.join(name)))
-            .collect();
+        let pids: Vec<Pid> = hierarchies().iter().flat_map(|hierarchy| members(&hierarchy.join(name))).collect();
         if pids.is_empty() {
             return Ok(());
         }
@@ -104,10 +88,7 @@ fn kill_all(name: &str) -> Result<()> {
 
 fn members(group: &Path) -> Vec<Pid> {
     let own = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    let mut pids: Vec<Pid> = own
-        .lines()
-        .filter_map(|line| Pid::from_raw(line.parse().ok()?))
-        .collect();
+    let mut pids: Vec<Pid> = own.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect();
     pids.extend(subfolders(group).iter().flat_map(|child| members(child)));
     pids
 }
@@ -132,18 +113,13 @@ fn hierarchies() -> Vec<PathBuf> {
         return vec![mount.to_owned()];
     }
     let mut found = subfolders(mount);
-    found.retain(|path| {
-        path.join("cgroup.procs").exists() && !path.join("cgroup.controllers").exists()
-    });
+    found.retain(|path| path.join("cgroup.procs").exists() && !path.join("cgroup.controllers").exists());
     found
 }
 
 fn subfolders(path: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 fn make(path: &Path) -> Result<()> {

@@ -17,12 +17,7 @@ pub fn run<S: AsRef<str>>(program: &str, args: &[S]) -> Result<String> {
         .with_context(|| format!("can't start {program}: run tests/testbed/install"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "{program} {} failed ({}): {}",
-            args.join(" "),
-            output.status,
-            said.trim()
-        );
+        bail!("{program} {} failed ({}): {}", args.join(" "), output.status, said.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -29,25 +29,16 @@ pub struct Containers {
 impl Containers {
     /// Writes the configuration of containerd and of its pod network, which is called `network`.
     pub fn configure(folder: &Path, network: &str) -> Result<Self> {
-        let containers = Self {
-            folder: folder.to_owned(),
-            network: network.to_owned(),
-        };
+        let containers = Self { folder: folder.to_owned(), network: network.to_owned() };
         containers.write("containerd.toml", &containers.config())?;
-        containers.write(
-            "cni/net.d/10-pods.conflist",
-            &containers.pod_network().to_string(),
-        )?;
+        containers.write("cni/net.d/10-pods.conflist", &containers.pod_network().to_string())?;
         Ok(containers)
     }
 
     /// How to start it.
     pub fn launch(&self, site: &Arc<Site>) -> Launch {
         let config = self.folder.join("containerd.toml");
-        Launch::new("containerd", "containerd", &self.folder)
-            .in_site(site)
-            .arg("--config")
-            .arg(config)
+        Launch::new("containerd", "containerd", &self.folder).in_site(site).arg("--config").arg(config)
     }
 
     /// The socket that kubelet talks to.
@@ -60,9 +51,7 @@ impl Containers {
         let deadline = Instant::now() + READY_WITHIN;
         while let Err(error) = self.ctr(&["version"]) {
             if Instant::now() > deadline {
-                return Err(error.context(format!(
-                    "containerd does not answer within {READY_WITHIN:?}"
-                )));
+                return Err(error.context(format!("containerd does not answer within {READY_WITHIN:?}")));
             }
             thread::sleep(POLL);
         }
@@ -75,19 +64,7 @@ impl Containers {
 
     fn ctr(&self, args: &[&str]) -> Result<String> {
         let socket = self.socket();
-        run(
-            "ctr",
-            &[
-                &[
-                    "--address",
-                    &*socket.to_string_lossy(),
-                    "--namespace",
-                    "k8s.io",
-                ],
-                args,
-            ]
-            .concat(),
-        )
+        run("ctr", &[&["--address", &*socket.to_string_lossy(), "--namespace", "k8s.io"], args].concat())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -147,16 +124,11 @@ Root = "{folder}/runc"
 /// Removes the sockets that the shims of the containerd in this folder left when they were killed.
 pub fn forget_shims(folder: &Path) -> Result<()> {
     let tasks = files(&folder.join("state/io.containerd.runtime.v2.task/k8s.io"));
-    let addresses = tasks
-        .into_iter()
-        .filter_map(|task| fs::read_to_string(task.join("address")).ok());
-    for socket in
-        addresses.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from))
-    {
+    let addresses = tasks.into_iter().filter_map(|task| fs::read_to_string(task.join("address")).ok());
+    for socket in addresses.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from)) {
         // Only ever a socket: the name was read from a file. A pod's containers share one.
         if fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
-            fs::remove_file(&socket)
-                .with_context(|| format!("can't remove {}", socket.display()))?;
+            fs::remove_file(&socket).with_context(|| format!("can't remove {}", socket.display()))?;
         }
     }
     Ok(())
@@ -164,17 +136,13 @@ pub fn forget_shims(folder: &Path) -> Result<()> {
 
 /// Removes kubelet's links to the logs of pods in this folder.
 pub fn forget_logs(folder: &Path) -> Result<()> {
-    remove_where(Path::new(LOG_LINKS), |path| {
-        fs::read_link(path).is_ok_and(|target| target.starts_with(folder))
-    })
+    remove_where(Path::new(LOG_LINKS), |path| fs::read_link(path).is_ok_and(|target| target.starts_with(folder)))
 }
 
 /// Removes the pod network's records of pods that were never taken down.
 pub fn forget_network(network: &str) -> Result<()> {
     let prefix = format!("{network}-");
-    remove_where(Path::new(NETWORK_RESULTS), |path| {
-        file_name(path).starts_with(&prefix)
-    })
+    remove_where(Path::new(NETWORK_RESULTS), |path| file_name(path).starts_with(&prefix))
 }
 
 fn remove_where(folder: &Path, ours: impl Fn(&Path) -> bool) -> Result<()> {
@@ -185,17 +153,9 @@ fn remove_where(folder: &Path, ours: impl Fn(&Path) -> bool) -> Result<()> {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect()
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -70,36 +70,16 @@ impl ControlPlane {
     pub fn start_blocking(site: Option<Arc<Site>>, controllers: Controllers) -> Result<Self> {
         let scratch = Scratch::create("control-plane")?;
         let ports = Ports::choose(site.is_some())?;
-        let address = site
-            .as_ref()
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |site| site.address());
+        let address = site.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |site| site.address());
         let authority = Authority::create(&scratch.folder("pki")?, "testbed")?;
         let url = format!("https://{address}:{}", ports.api);
         let admin = authority.user("admin", "admin", "system:masters")?;
         let kubeconfig = authority.kubeconfig("admin", &url, &admin)?;
         let kubectl = Kubectl::new(&kubeconfig)?;
-        let plan = Plan {
-            scratch: &scratch,
-            authority: &authority,
-            address,
-            url: &url,
-            ports,
-            site: site.as_ref(),
-        };
+        let plan = Plan { scratch: &scratch, authority: &authority, address, url: &url, ports, site: site.as_ref() };
         let launches = plan.launches(controllers)?;
         let running = Mutex::new(Vec::new());
-        let plane = Self {
-            running,
-            launches,
-            kubectl,
-            kubeconfig,
-            url,
-            address,
-            port: ports.api,
-            authority,
-            scratch,
-            site,
-        };
+        let plane = Self { running, launches, kubectl, kubeconfig, url, address, port: ports.api, authority, scratch, site };
         plane.start_again()?;
         Ok(plane)
     }
@@ -140,8 +120,7 @@ impl ControlPlane {
     /// When its files can't be written.
     pub fn kubeconfig_for(&self, user: &str, group: &str) -> Result<PathBuf> {
         let file = user.replace([':', '/'], "-");
-        self.authority
-            .kubeconfig(&file, &self.url, &self.authority.user(&file, user, group)?)
+        self.authority.kubeconfig(&file, &self.url, &self.authority.user(&file, user, group)?)
     }
 
     /// The folder of its data and logs.
@@ -181,20 +160,13 @@ impl ControlPlane {
     /// When one had to be killed.
     pub fn stop(&self) -> Result<()> {
         let mut running = self.lock();
-        let stops: Vec<Result<_>> = running
-            .drain(..)
-            .rev()
-            .map(|mut process| process.stop(STOP_WITHIN))
-            .collect();
+        let stops: Vec<Result<_>> = running.drain(..).rev().map(|mut process| process.stop(STOP_WITHIN)).collect();
         stops.into_iter().try_for_each(|stop| stop.map(drop))
     }
 
     /// Ends all its programs at once (SIGKILL).
     pub fn kill(&self) {
-        self.lock()
-            .drain(..)
-            .rev()
-            .for_each(|mut process| process.kill());
+        self.lock().drain(..).rev().for_each(|mut process| process.kill());
     }
 
     /// Memory of all its programs together.
@@ -202,10 +174,7 @@ impl ControlPlane {
     /// # Errors
     /// When one has ended.
     pub fn memory(&self) -> Result<Memory> {
-        let mut sum = Memory {
-            resident_kib: 0,
-            peak_kib: 0,
-        };
+        let mut sum = Memory { resident_kib: 0, peak_kib: 0 };
         for process in self.lock().iter() {
             let memory = process.memory()?;
             sum.resident_kib += memory.resident_kib;
@@ -218,11 +187,7 @@ impl ControlPlane {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             // The controllers wait for the API server themselves; only these two may not end.
-            if let Some(ended) = running
-                .iter_mut()
-                .take(2)
-                .find_map(|process| (!process.is_running()).then(|| process.log_tail()))
-            {
+            if let Some(ended) = running.iter_mut().take(2).find_map(|process| (!process.is_running()).then(|| process.log_tail())) {
                 bail!("the control plane did not start:\n{ended}");
             }
             match self.kubectl.run(["get", "--raw=/readyz"]) {

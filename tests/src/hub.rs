@@ -146,7 +146,9 @@ fn launch(scratch: &Scratch, names: &[String], api: SocketAddr, bus: SocketAddr)
         launch = launch.args(["--tls-san", name]);
     }
     let mut process = launch.start()?;
-    let read = |line: String, scheme: &str| line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"));
+    let read = |line: String, scheme: &str| {
+        line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
+    };
     let api = read(process.wait_for_line("api: ", START)?, "https://")?;
     let bus = read(process.wait_for_line("bus: ", START)?, "mqtt://")?;
     process.wait_for_line("kubeconfig: ", START)?;

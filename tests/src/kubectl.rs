@@ -48,10 +48,7 @@ impl Kubectl {
             KubectlVersion::V1_37 => Tool::Kubectl("v1.37.1"),
             KubectlVersion::V1_32 => Tool::Kubectl("v1.32.3"),
         };
-        Ok(Self {
-            program: tool.path()?,
-            kubeconfig: kubeconfig.to_owned(),
-        })
+        Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned() })
     }
 
     /// Runs it and returns what it printed.
@@ -68,11 +65,7 @@ impl Kubectl {
     /// When it can't be started.
     pub fn output(&self, args: &[&str], input: &str) -> Result<Output> {
         let mut command = self.command(args);
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("can't start {}", self.program.display()))?;
         let mut stdin = child.stdin.take().context("no standard input")?;
         let input = input.to_owned();
@@ -117,12 +110,7 @@ impl Kubectl {
         let output = self.output(args, input)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "kubectl {} failed ({}): {}",
-                args.join(" "),
-                output.status,
-                said.trim()
-            );
+            bail!("kubectl {} failed ({}): {}", args.join(" "), output.status, said.trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -140,11 +128,7 @@ impl Kubectl {
     /// # Errors
     /// When the server can't be asked.
     pub fn exists<const N: usize>(&self, args: [&str; N]) -> Result<bool> {
-        let args = [
-            &["get", "--ignore-not-found", "-o", "name"],
-            args.as_slice(),
-        ]
-        .concat();
+        let args = [&["get", "--ignore-not-found", "-o", "name"], args.as_slice()].concat();
         Ok(!self.run_with_input(&args, "")?.trim().is_empty())
     }
 
@@ -152,22 +136,14 @@ impl Kubectl {
     ///
     /// # Errors
     /// When `within` passes; the message holds what was seen last.
-    pub fn wait_until<const N: usize>(
-        &self,
-        args: [&str; N],
-        within: Duration,
-        done: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub fn wait_until<const N: usize>(&self, args: [&str; N], within: Duration, done: impl Fn(&Value) -> bool) -> Result<Value> {
         let deadline = Instant::now() + within;
         loop {
             let seen = self.get_json(&args);
             match seen {
                 Ok(value) if done(&value) => return Ok(value),
                 _ if Instant::now() < deadline => thread::sleep(POLL),
-                Ok(value) => bail!(
-                    "kubectl get {}: not so within {within:?}; last seen: {value:#}",
-                    args.join(" ")
-                ),
+                Ok(value) => bail!("kubectl get {}: not so within {within:?}; last seen: {value:#}", args.join(" ")),
                 Err(error) => return Err(error.context(format!("not so within {within:?}"))),
             }
         }
@@ -181,10 +157,7 @@ impl Kubectl {
         let deadline = Instant::now() + within;
         while self.exists(args)? {
             if Instant::now() > deadline {
-                bail!(
-                    "kubectl get {}: still there after {within:?}",
-                    args.join(" ")
-                );
+                bail!("kubectl get {}: still there after {within:?}", args.join(" "));
             }
             thread::sleep(POLL);
         }
@@ -196,25 +169,16 @@ impl Kubectl {
     /// # Errors
     /// When kubectl can't be started.
     pub fn watch<const N: usize>(&self, args: [&str; N]) -> Result<Watch> {
-        let args = [
-            &["get"],
-            args.as_slice(),
-            &["--watch", "--output-watch-events", "-o", "json"],
-        ]
-        .concat();
+        let args = [&["get"], args.as_slice(), &["--watch", "--output-watch-events", "-o", "json"]].concat();
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL"])
-            .arg(&self.program)
-            .args(args);
+        command.args(["--pdeathsig", "KILL"]).arg(&self.program).args(args);
         Watch::start(self.with_environment(command))
     }
 
     fn get_json(&self, args: &[&str]) -> Result<Value> {
         let args = [&["get", "-o", "json"], args].concat();
         let text = self.run_with_input(&args, "")?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("kubectl {} printed no JSON", args.join(" ")))
+        serde_json::from_str(&text).with_context(|| format!("kubectl {} printed no JSON", args.join(" ")))
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -226,9 +190,7 @@ impl Kubectl {
     fn with_environment(&self, mut command: Command) -> Command {
         // Beside the kubeconfig, so that no test sees another one's discovery.
         let cache = self.kubeconfig.with_extension("kubectl-cache");
-        command
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("KUBECACHEDIR", cache);
+        command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", cache);
         command
     }
 }

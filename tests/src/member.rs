@@ -45,23 +45,12 @@ impl MemberBuilder {
 
     fn start_blocking(self) -> Result<Member> {
         let site = Site::create()?;
-        let control_plane = Arc::new(ControlPlane::start_blocking(
-            Some(Arc::clone(&site)),
-            self.controllers,
-        )?);
+        let control_plane = Arc::new(ControlPlane::start_blocking(Some(Arc::clone(&site)), self.controllers)?);
         let node = match self.node {
-            true => Some(Node::start_blocking(
-                &format!("{}-node", self.name),
-                &control_plane,
-            )?),
+            true => Some(Node::start_blocking(&format!("{}-node", self.name), &control_plane)?),
             false => None,
         };
-        Ok(Member {
-            name: self.name,
-            node,
-            control_plane,
-            site,
-        })
+        Ok(Member { name: self.name, node, control_plane, site })
     }
 }
 
@@ -79,11 +68,7 @@ impl Member {
     /// Describes a member: API server and controller manager, without a node.
     #[must_use]
     pub fn builder(name: &str) -> MemberBuilder {
-        MemberBuilder {
-            name: name.to_owned(),
-            controllers: Controllers::Manager,
-            node: false,
-        }
+        MemberBuilder { name: name.to_owned(), controllers: Controllers::Manager, node: false }
     }
 
     /// Starts a member with API server and controller manager, without a node.
@@ -132,12 +117,7 @@ impl Member {
 
     /// A program to be started in the site, such as the agent; its log is `<logs>/<name>.log`.
     #[must_use]
-    pub fn launch(
-        &self,
-        name: &str,
-        program: impl Into<std::path::PathBuf>,
-        logs: &Path,
-    ) -> Launch {
+    pub fn launch(&self, name: &str, program: impl Into<std::path::PathBuf>, logs: &Path) -> Launch {
         Launch::new(name, program, logs).in_site(&self.site)
     }
 

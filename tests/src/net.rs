@@ -59,30 +59,17 @@ impl Site {
         // Held until the addresses are on the interface: test processes run side by side.
         let lock = File::create(LOCK).with_context(|| format!("can't write {LOCK}"))?;
         lock.lock().with_context(|| format!("can't lock {LOCK}"))?;
-        let subnet =
-            free_subnet(&run_line("ip -o -4 address show")?).context("no free test addresses")?;
+        let subnet = free_subnet(&run_line("ip -o -4 address show")?).context("no free test addresses")?;
         let name = unique_name();
-        let site = Self {
-            hub_link: hub_link(&name),
-            name,
-            gateway: host(subnet, 1),
-            address: host(subnet, 2),
-        };
+        let site = Self { hub_link: hub_link(&name), name, gateway: host(subnet, 1), address: host(subnet, 2) };
         site.build()?;
         Ok(Arc::new(site))
     }
 
     fn build(&self) -> Result<()> {
-        let Self {
-            name,
-            hub_link,
-            address,
-            gateway,
-        } = self;
+        let Self { name, hub_link, address, gateway } = self;
         run_line(&format!("ip netns add {name}"))?;
-        run_line(&format!(
-            "ip link add {hub_link} type veth peer name eth0 netns {name}"
-        ))?;
+        run_line(&format!("ip link add {hub_link} type veth peer name eth0 netns {name}"))?;
         run_line(&format!("ip address add {gateway}/30 dev {hub_link}"))?;
         run_line(&format!("ip link set {hub_link} up"))?;
         for command in ["link set lo up", "link set eth0 up"] {
@@ -140,19 +127,13 @@ impl Site {
     pub fn link_bytes(&self) -> Result<LinkBytes> {
         let to_site = self.counter("tx_bytes")?;
         let from_site = self.counter("rx_bytes")?;
-        Ok(LinkBytes {
-            to_site,
-            from_site,
-            packets: self.counter("tx_packets")? + self.counter("rx_packets")?,
-        })
+        Ok(LinkBytes { to_site, from_site, packets: self.counter("tx_packets")? + self.counter("rx_packets")? })
     }
 
     fn counter(&self, name: &str) -> Result<u64> {
         let path = format!("/sys/class/net/{}/statistics/{name}", self.hub_link);
         let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("{path} holds no number"))
+        text.trim().parse().with_context(|| format!("{path} holds no number"))
     }
 
     /// Runs a command line (no quoting) in the site's namespace and returns its output.
@@ -160,10 +141,7 @@ impl Site {
     /// # Errors
     /// When it fails.
     pub fn run(&self, line: &str) -> Result<String> {
-        run_line(&format!(
-            "nsenter --net={} {line}",
-            self.namespace_file().display()
-        ))
+        run_line(&format!("nsenter --net={} {line}", self.namespace_file().display()))
     }
 
     /// Lets what is sent to `from` (address:port) inside the site arrive at `to`, for the site's programs and its pods.
@@ -171,9 +149,7 @@ impl Site {
         let (address, port) = from;
         for chain in ["PREROUTING", "OUTPUT"] {
             let target = format!("-j DNAT --to {}:{to}", self.address);
-            self.run(&format!(
-                "iptables -t nat -A {chain} -d {address}/32 -p tcp --dport {port} {target}"
-            ))?;
+            self.run(&format!("iptables -t nat -A {chain} -d {address}/32 -p tcp --dport {port} {target}"))?;
         }
         self.run("sysctl -qw net.ipv4.ip_forward=1").map(drop)
     }
@@ -202,9 +178,7 @@ pub fn remove(namespace: &str) -> Result<()> {
 /// The names of all network namespaces.
 pub fn namespaces() -> Vec<String> {
     let entries = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn hub_link(namespace: &str) -> String {
@@ -229,29 +203,15 @@ mod tests {
 
     #[test]
     fn a_subnet_in_use_is_passed_over() {
-        assert_eq!(
-            host(free_subnet("").unwrap(), 1),
-            Ipv4Addr::new(198, 18, 0, 1)
-        );
+        assert_eq!(host(free_subnet("").unwrap(), 1), Ipv4Addr::new(198, 18, 0, 1));
         let taken = "3: ch1-1    inet 198.18.0.1/30 scope global ch1-1";
-        assert_eq!(
-            host(free_subnet(taken).unwrap(), 2),
-            Ipv4Addr::new(198, 18, 0, 6)
-        );
+        assert_eq!(host(free_subnet(taken).unwrap(), 2), Ipv4Addr::new(198, 18, 0, 6));
         let longer = "3: ch1-1    inet 198.18.0.17/30 scope global ch1-1";
         assert_eq!(free_subnet(longer).unwrap(), 0);
     }
 
     #[test]
     fn ethernet_headers_are_taken_off() {
-        assert_eq!(
-            LinkBytes {
-                to_site: 114,
-                from_site: 54,
-                packets: 2
-            }
-            .ip(),
-            140
-        );
+        assert_eq!(LinkBytes { to_site: 114, from_site: 54, packets: 2 }.ip(), 140);
     }
 }

@@ -39,33 +39,15 @@ impl Node {
     /// # Errors
     /// When the control plane has no site of its own, when not root, or when the node doesn't get ready.
     pub fn start_blocking(name: &str, control_plane: &Arc<ControlPlane>) -> Result<Self> {
-        let Some(site) = control_plane.site().cloned() else {
-            bail!("a node needs a control plane with a site of its own")
-        };
+        let Some(site) = control_plane.site().cloned() else { bail!("a node needs a control plane with a site of its own") };
         let scratch = Scratch::create(&format!("node-{name}"))?;
         let cgroup = Cgroup::create(site.name())?;
         let containers = Containers::configure(scratch.path(), site.name())?;
-        let plan = Plan {
-            name,
-            control_plane,
-            site: &site,
-            scratch: &scratch,
-            containers: &containers,
-        };
+        let plan = Plan { name, control_plane, site: &site, scratch: &scratch, containers: &containers };
         let kubelet = plan.kubelet()?;
         site.redirect((SERVICE_ADDRESS, 443), control_plane.address().1)?;
-        let (name, control_plane, running) =
-            (name.to_owned(), Arc::clone(control_plane), Mutex::default());
-        let node = Self {
-            name,
-            running,
-            cgroup,
-            containers,
-            kubelet,
-            control_plane,
-            site,
-            scratch,
-        };
+        let (name, control_plane, running) = (name.to_owned(), Arc::clone(control_plane), Mutex::default());
+        let node = Self { name, running, cgroup, containers, kubelet, control_plane, site, scratch };
         node.start_again()?;
         Ok(node)
     }
@@ -90,9 +72,7 @@ impl Node {
         let containerd = self.containers.launch(&self.site).start()?;
         self.cgroup.adopt("runtime", containerd.id())?;
         running.push(containerd);
-        self.containers
-            .import_images()
-            .with_context(|| running[0].log_tail())?;
+        self.containers.import_images().with_context(|| running[0].log_tail())?;
         let kubelet = self.kubelet.start()?;
         let ready = self.wait_until_ready().with_context(|| kubelet.log_tail());
         running.push(kubelet);
@@ -104,10 +84,7 @@ impl Node {
     /// # Errors
     /// When a process survives.
     pub fn kill(&self) -> Result<()> {
-        self.lock()
-            .drain(..)
-            .rev()
-            .for_each(|mut process| process.kill());
+        self.lock().drain(..).rev().for_each(|mut process| process.kill());
         self.cgroup.kill_all()?;
         // Now, because a new containerd forgets which they were.
         forget_shims(self.scratch.path())
@@ -117,14 +94,9 @@ impl Node {
         let kubectl = self.control_plane.kubectl();
         let ready = |node: &serde_json::Value| {
             let conditions = node["status"]["conditions"].as_array();
-            conditions.is_some_and(|all| {
-                all.iter()
-                    .any(|one| one["type"] == "Ready" && one["status"] == "True")
-            })
+            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
         };
-        kubectl
-            .wait_until(["node", &self.name], READY_WITHIN, ready)
-            .map(drop)
+        kubectl.wait_until(["node", &self.name], READY_WITHIN, ready).map(drop)
     }
 
     fn clean_up(&self) -> Result<()> {
@@ -161,31 +133,20 @@ impl Plan<'_> {
         let user = format!("system:node:{}", self.name);
         let kubeconfig = self.control_plane.kubeconfig_for(&user, "system:nodes")?;
         let config = self.scratch.path().join("kubelet.json");
-        fs::write(&config, self.config()?.to_string())
-            .with_context(|| format!("can't write {}", config.display()))?;
-        Ok(Launch::new(
-            "kubelet",
-            Tool::Kubernetes("kubelet").path()?,
-            self.scratch.path(),
-        )
-        .in_site(self.site)
-        .arg(format!("--config={}", config.display()))
-        .arg(format!("--kubeconfig={}", kubeconfig.display()))
-        .arg(format!("--root-dir={}", self.folder("kubelet")?.display()))
-        .arg(format!(
-            "--cert-dir={}",
-            self.folder("kubelet-pki")?.display()
-        ))
-        .arg(format!("--hostname-override={}", self.name))
-        .arg(format!("--node-ip={}", self.site.address())))
+        fs::write(&config, self.config()?.to_string()).with_context(|| format!("can't write {}", config.display()))?;
+        Ok(Launch::new("kubelet", Tool::Kubernetes("kubelet").path()?, self.scratch.path())
+            .in_site(self.site)
+            .arg(format!("--config={}", config.display()))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            .arg(format!("--root-dir={}", self.folder("kubelet")?.display()))
+            .arg(format!("--cert-dir={}", self.folder("kubelet-pki")?.display()))
+            .arg(format!("--hostname-override={}", self.name))
+            .arg(format!("--node-ip={}", self.site.address())))
     }
 
     fn config(&self) -> Result<serde_json::Value> {
         let names = [self.name.to_owned(), self.site.address().to_string()];
-        let serving = self
-            .control_plane
-            .authority()
-            .server(&format!("kubelet-{}", self.name), &names)?;
+        let serving = self.control_plane.authority().server(&format!("kubelet-{}", self.name), &names)?;
         Ok(serde_json::json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",

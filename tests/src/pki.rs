@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 /// A certificate authority whose certificate and all it issues are files of one folder.
 #[derive(Debug)]
@@ -45,20 +42,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().context("can't make a key")?;
-        let certificate = params
-            .self_signed(&key)
-            .context("can't sign the authority")?
-            .pem();
-        let authority = Self {
-            folder: folder.to_owned(),
-            certificate,
-            issuer: Issuer::new(params, key),
-        };
+        let certificate = params.self_signed(&key).context("can't sign the authority")?.pem();
+        let authority = Self { folder: folder.to_owned(), certificate, issuer: Issuer::new(params, key) };
         write(&authority.certificate_file(), &authority.certificate)?;
         Ok(authority)
     }
@@ -76,9 +63,7 @@ impl Authority {
     pub fn user(&self, file: &str, user: &str, group: &str) -> Result<Credential> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, group);
+        params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(file, params)
     }
@@ -100,8 +85,7 @@ impl Authority {
     /// When the folder can't be written.
     pub fn bare_key(&self, file: &str) -> Result<BareKey> {
         let key = KeyPair::generate().context("can't make a key")?;
-        let [private, public] =
-            ["key", "pub"].map(|kind| self.folder.join(format!("{file}.{kind}")));
+        let [private, public] = ["key", "pub"].map(|kind| self.folder.join(format!("{file}.{kind}")));
         write(&private, &key.serialize_pem())?;
         write(&public, &key.public_key_pem())?;
         Ok(BareKey { private, public })
@@ -128,17 +112,11 @@ impl Authority {
     fn issue(&self, file: &str, mut params: CertificateParams) -> Result<Credential> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().context("can't make a key")?;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .with_context(|| format!("can't sign {file}"))?;
-        let [certificate_file, key_file] =
-            ["crt", "key"].map(|kind| self.folder.join(format!("{file}.{kind}")));
+        let certificate = params.signed_by(&key, &self.issuer).with_context(|| format!("can't sign {file}"))?;
+        let [certificate_file, key_file] = ["crt", "key"].map(|kind| self.folder.join(format!("{file}.{kind}")));
         write(&certificate_file, &certificate.pem())?;
         write(&key_file, &key.serialize_pem())?;
-        Ok(Credential {
-            certificate: certificate_file,
-            key: key_file,
-        })
+        Ok(Credential { certificate: certificate_file, key: key_file })
     }
 }
 

@@ -32,14 +32,7 @@ impl Launch {
     #[must_use]
     pub fn new(name: &str, program: impl Into<PathBuf>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self {
-            name: name.to_owned(),
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            site: None,
-            log,
-        }
+        Self { name: name.to_owned(), program: program.into(), args: Vec::new(), env: Vec::new(), site: None, log }
     }
 
     /// Adds one argument.
@@ -52,8 +45,7 @@ impl Launch {
     /// Adds arguments.
     #[must_use]
     pub fn args<I: IntoIterator<Item = S>, S: AsRef<OsStr>>(mut self, args: I) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -76,24 +68,12 @@ impl Launch {
     /// # Errors
     /// When the program or the log can't be opened.
     pub fn start(&self) -> Result<Process> {
-        let log = self
-            .open_log()
-            .with_context(|| format!("can't write {}", self.log.display()))?;
+        let log = self.open_log().with_context(|| format!("can't write {}", self.log.display()))?;
         let log_offset = log.metadata()?.len();
         let mut command = self.command();
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let child =
-            spawner::spawn(command).with_context(|| format!("can't start {}", self.name))?;
-        Ok(Process {
-            name: self.name.clone(),
-            child,
-            log: self.log.clone(),
-            log_offset,
-            ended: None,
-        })
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = spawner::spawn(command).with_context(|| format!("can't start {}", self.name))?;
+        Ok(Process { name: self.name.clone(), child, log: self.log.clone(), log_offset, ended: None })
     }
 
     fn open_log(&self) -> std::io::Result<File> {
@@ -105,14 +85,9 @@ impl Launch {
         command.args(["--pdeathsig", "KILL"]);
         if let Some(site) = &self.site {
             // Not `ip netns exec`: that hides the control group mounts, which kubelet and runc need.
-            command
-                .arg("nsenter")
-                .arg(format!("--net={}", site.namespace_file().display()));
+            command.arg("nsenter").arg(format!("--net={}", site.namespace_file().display()));
         }
-        command
-            .arg(&self.program)
-            .args(&self.args)
-            .envs(self.env.iter().cloned());
+        command.arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
         command
     }
 }
@@ -158,9 +133,7 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         let all = fs::read(&self.log).unwrap_or_default();
-        let start = usize::try_from(self.log_offset)
-            .unwrap_or(usize::MAX)
-            .min(all.len());
+        let start = usize::try_from(self.log_offset).unwrap_or(usize::MAX).min(all.len());
         String::from_utf8_lossy(&all[start..]).into_owned()
     }
 
@@ -187,18 +160,10 @@ impl Process {
                 return Ok(rest.trim().to_owned());
             }
             if let Some(status) = ended {
-                bail!(
-                    "{} ended ({status}) before it said {prefix:?}\n{}",
-                    self.name,
-                    self.log_tail()
-                );
+                bail!("{} ended ({status}) before it said {prefix:?}\n{}", self.name, self.log_tail());
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{} did not say {prefix:?} within {within:?}\n{}",
-                    self.name,
-                    self.log_tail()
-                );
+                bail!("{} did not say {prefix:?} within {within:?}\n{}", self.name, self.log_tail());
             }
             thread::sleep(POLL);
         }
@@ -215,11 +180,7 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{} still runs after {within:?}\n{}",
-                    self.name,
-                    self.log_tail()
-                );
+                bail!("{} still runs after {within:?}\n{}", self.name, self.log_tail());
             }
             thread::sleep(POLL);
         }
@@ -273,16 +234,9 @@ impl Process {
 
     fn signal(&mut self, signal: Signal) -> Result<()> {
         if let Some(status) = self.poll() {
-            bail!(
-                "{} has already ended ({status})\n{}",
-                self.name,
-                self.log_tail()
-            );
+            bail!("{} has already ended ({status})\n{}", self.name, self.log_tail());
         }
-        let pid = i32::try_from(self.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("no process id")?;
+        let pid = i32::try_from(self.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         kill_process(pid, signal).with_context(|| format!("can't signal {}", self.name))
     }
 
@@ -301,8 +255,7 @@ impl Drop for Process {
 }
 
 fn complete_lines(log: &str) -> impl Iterator<Item = &str> {
-    log.split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
+    log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
 }
 
 fn parse_memory(status: &str) -> Option<Memory> {
@@ -310,10 +263,7 @@ fn parse_memory(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    Some(Memory {
-        resident_kib: field("VmRSS:")?,
-        peak_kib: field("VmHWM:")?,
-    })
+    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")? })
 }
 
 #[cfg(test)]

@@ -83,17 +83,11 @@ impl Relay {
     /// # Errors
     /// When the address can't be listened on.
     pub fn start(address: IpAddr, target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((address, 0))
-            .with_context(|| format!("relay can't listen on {address}"))?;
+        let listener = TcpListener::bind((address, 0)).with_context(|| format!("relay can't listen on {address}"))?;
         let address = listener.local_addr().context("relay has no address")?;
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
-            links: Mutex::new(Links {
-                target,
-                cut: false,
-                ended: false,
-                open: Vec::new(),
-            }),
+            links: Mutex::new(Links { target, cut: false, ended: false, open: Vec::new() }),
             changed: Condvar::new(),
             to_target: AtomicU64::new(0),
             from_target: AtomicU64::new(0),
@@ -101,11 +95,7 @@ impl Relay {
         });
         let (accepting, state) = (Arc::clone(&listener), Arc::clone(&shared));
         thread::spawn(move || accept(&accepting, &state));
-        Ok(Self {
-            address,
-            listener,
-            shared,
-        })
+        Ok(Self { address, listener, shared })
     }
 
     /// Where clients connect to.
@@ -128,12 +118,7 @@ impl Relay {
     /// Connections that are open now.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.shared
-            .lock()
-            .open
-            .iter()
-            .filter(|link| link.strong_count() > 0)
-            .count()
+        self.shared.lock().open.iter().filter(|link| link.strong_count() > 0).count()
     }
 
     /// Stops passing bytes; connections stay open, new ones get no answer.
@@ -150,9 +135,7 @@ impl Relay {
     /// Ends every open connection with a TCP reset at both sides; bytes that were held are lost.
     pub fn reset(&self) {
         let open = std::mem::take(&mut self.shared.lock().open);
-        open.iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|link| link.reset());
+        open.iter().filter_map(Weak::upgrade).for_each(|link| link.reset());
         self.shared.changed.notify_all();
     }
 
@@ -180,10 +163,7 @@ impl Shared {
     fn may_pass(&self, given_up: impl Fn() -> bool) -> bool {
         let mut links = self.lock();
         while links.cut && !links.ended && !given_up() {
-            links = self
-                .changed
-                .wait(links)
-                .unwrap_or_else(PoisonError::into_inner);
+            links = self.changed.wait(links).unwrap_or_else(PoisonError::into_inner);
         }
         !links.ended && !given_up()
     }
@@ -227,22 +207,8 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     let link = Arc::new(link);
     register(shared, &link);
     let (upward, state) = (Arc::clone(&link), Arc::clone(shared));
-    thread::spawn(move || {
-        pump(
-            &upward,
-            &upward.client,
-            &upward.target,
-            &state.to_target,
-            &state,
-        )
-    });
-    pump(
-        &link,
-        &link.target,
-        &link.client,
-        &shared.from_target,
-        shared,
-    );
+    thread::spawn(move || pump(&upward, &upward.client, &upward.target, &state.to_target, &state));
+    pump(&link, &link.target, &link.client, &shared.from_target, shared);
 }
 
 fn open(client: TcpStream, target: TcpStream) -> io::Result<Link> {
@@ -250,11 +216,7 @@ fn open(client: TcpStream, target: TcpStream) -> io::Result<Link> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
     }
-    Ok(Link {
-        client,
-        target,
-        reset: AtomicBool::new(false),
-    })
+    Ok(Link { client, target, reset: AtomicBool::new(false) })
 }
 
 fn register(shared: &Shared, link: &Arc<Link>) {
@@ -282,13 +244,7 @@ fn pump(link: &Link, from: &TcpStream, to: &TcpStream, passed: &AtomicU64, share
     }
 }
 
-fn write(
-    link: &Link,
-    mut to: &TcpStream,
-    mut bytes: &[u8],
-    passed: &AtomicU64,
-    shared: &Shared,
-) -> bool {
+fn write(link: &Link, mut to: &TcpStream, mut bytes: &[u8], passed: &AtomicU64, shared: &Shared) -> bool {
     while !bytes.is_empty() {
         if !shared.may_pass(|| link.is_reset()) {
             return false;
@@ -309,10 +265,7 @@ fn write(
 }
 
 fn will_pass(error: ErrorKind) -> bool {
-    matches!(
-        error,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(error, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]

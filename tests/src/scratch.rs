@@ -10,11 +10,7 @@ use anyhow::{Context, Result};
 /// Every folder, namespace and control group of this harness is called `cn<process id>-<number>...`, so that a later run knows whose it was.
 pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    format!(
-        "cn{}-{}",
-        process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("cn{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A temporary folder that goes with the value, unless the test panicked or `CLUSTERNET_EDGE_KEEP` is set.
@@ -63,11 +59,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let keep = thread::panicking() || env::var_os("CLUSTERNET_EDGE_KEEP").is_some();
-        if let Err(error) = if keep {
-            self.set_aside()
-        } else {
-            fs::remove_dir_all(&self.path)
-        } {
+        if let Err(error) = if keep { self.set_aside() } else { fs::remove_dir_all(&self.path) } {
             eprintln!("can't remove {}: {error}", self.path.display());
         }
     }
@@ -85,10 +77,7 @@ mod tests {
             std::panic::panic_any(scratch.path().to_owned());
         });
         let path = *panicking.join().unwrap_err().downcast::<PathBuf>().unwrap();
-        let kept = path.with_file_name(format!(
-            "kept-{}",
-            path.file_name().unwrap().to_string_lossy()
-        ));
+        let kept = path.with_file_name(format!("kept-{}", path.file_name().unwrap().to_string_lossy()));
         assert!(!path.exists());
         assert_eq!(fs::read_to_string(kept.join("log")).unwrap(), "why");
         fs::remove_dir_all(kept).unwrap();

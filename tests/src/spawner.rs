@@ -22,10 +22,7 @@ struct Order {
 /// When the program can't be started.
 pub fn spawn(command: Command) -> Result<Child> {
     let (reply, answer) = mpsc::sync_channel(1);
-    orders()
-        .send(Order { command, reply })
-        .ok()
-        .context("the spawner thread has ended")?;
+    orders().send(Order { command, reply }).ok().context("the spawner thread has ended")?;
     Ok(answer.recv().context("the spawner thread has ended")??)
 }
 

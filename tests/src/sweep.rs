@@ -12,8 +12,7 @@ use crate::{cgroup, containers, net};
 
 /// Removes what killed test runs left; says what can't be removed.
 pub fn sweep_dead_runs() {
-    let dead =
-        |name: &String| owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+    let dead = |name: &String| owner(name).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
     for group in cgroup::groups().into_iter().filter(dead) {
         report(cgroup::remove(&group));
     }
@@ -41,29 +40,18 @@ pub fn leftovers() -> Vec<String> {
     let own = format!("cn{}-", std::process::id());
     let mut found = Vec::new();
     found.extend(named("network namespace", net::namespaces(), &own));
-    found.extend(named(
-        "link",
-        folders(Path::new("/sys/class/net")),
-        &own.replacen("cn", "ch", 1),
-    ));
+    found.extend(named("link", folders(Path::new("/sys/class/net")), &own.replacen("cn", "ch", 1)));
     found.extend(named("control group", cgroup::groups(), &own));
     found.extend(named("mount", mounts(), &own));
     found.extend(named("folder", folders(&env::temp_dir()), &own));
     found.extend(named("process", command_lines(), &own));
-    found.extend(named(
-        "file",
-        folders(Path::new("/var/lib/cni/results")),
-        &own,
-    ));
+    found.extend(named("file", folders(Path::new("/var/lib/cni/results")), &own));
     found
 }
 
 /// Unmounts all that is mounted below a folder, innermost first.
 pub fn unmount_below(folder: &Path) -> Result<()> {
-    let mut below: Vec<String> = mounts()
-        .into_iter()
-        .filter(|mount| Path::new(mount).starts_with(folder))
-        .collect();
+    let mut below: Vec<String> = mounts().into_iter().filter(|mount| Path::new(mount).starts_with(folder)).collect();
     below.sort_by_key(|mount| std::cmp::Reverse(mount.len()));
     for mount in below {
         run_line(&format!("umount -l {mount}"))?;
@@ -72,11 +60,7 @@ pub fn unmount_below(folder: &Path) -> Result<()> {
 }
 
 fn named(kind: &str, names: Vec<String>, part: &str) -> Vec<String> {
-    names
-        .into_iter()
-        .filter(|name| name.contains(part))
-        .map(|name| format!("{kind} {name}"))
-        .collect()
+    names.into_iter().filter(|name| name.contains(part)).map(|name| format!("{kind} {name}")).collect()
 }
 
 fn owner(name: &str) -> Option<u32> {
@@ -85,35 +69,18 @@ fn owner(name: &str) -> Option<u32> {
 
 fn mounts() -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(str::to_owned)
-        .collect()
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
 }
 
 fn folders(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 fn command_lines() -> Vec<String> {
-    let read = |pid: String| {
-        fs::read(format!("/proc/{pid}/cmdline"))
-            .ok()
-            .map(|line| (pid, line))
-    };
-    let numbered = folders(Path::new("/proc"))
-        .into_iter()
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-    let show = |(pid, line): (String, Vec<u8>)| {
-        format!(
-            "{pid} {}",
-            String::from_utf8_lossy(&line).replace('\0', " ")
-        )
-    };
+    let read = |pid: String| fs::read(format!("/proc/{pid}/cmdline")).ok().map(|line| (pid, line));
+    let numbered = folders(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    let show = |(pid, line): (String, Vec<u8>)| format!("{pid} {}", String::from_utf8_lossy(&line).replace('\0', " "));
     numbered.filter_map(read).map(show).collect()
 }
 
@@ -138,17 +105,8 @@ mod tests {
     #[test]
     fn a_folder_of_this_process_is_a_leftover_until_dropped() {
         let scratch = crate::Scratch::create("leftover").unwrap();
-        let name = scratch
-            .path()
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
-        let seen = |name: &str| {
-            leftovers()
-                .iter()
-                .any(|line| line.starts_with("folder") && line.contains(name))
-        };
+        let name = scratch.path().file_name().unwrap().to_string_lossy().into_owned();
+        let seen = |name: &str| leftovers().iter().any(|line| line.starts_with("folder") && line.contains(name));
         assert!(seen(&name));
         drop(scratch);
         assert!(!seen(&name));

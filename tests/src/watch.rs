@@ -40,9 +40,7 @@ impl Event {
     /// The object's generation, 0 for kinds without one.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.object["metadata"]["generation"]
-            .as_u64()
-            .unwrap_or_default()
+        self.object["metadata"]["generation"].as_u64().unwrap_or_default()
     }
 }
 
@@ -67,10 +65,7 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn start(mut command: Command) -> Result<Self> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = spawner::spawn(command).context("can't start kubectl")?;
         let stdout = child.stdout.take().context("no standard output")?;
         let record = Arc::new(Record::default());
@@ -98,11 +93,7 @@ impl Watch {
     ///
     /// # Errors
     /// When `within` passes or kubectl ends; the message holds the last events.
-    pub fn wait_until(
-        &self,
-        within: Duration,
-        done: impl Fn(&[Event]) -> bool,
-    ) -> Result<Vec<Event>> {
+    pub fn wait_until(&self, within: Duration, done: impl Fn(&[Event]) -> bool) -> Result<Vec<Event>> {
         let deadline = Instant::now() + within;
         let mut record = self.record.lock();
         loop {
@@ -112,23 +103,10 @@ impl Watch {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if *ended || left.is_zero() {
-                let why = if *ended {
-                    "kubectl ended".to_owned()
-                } else {
-                    format!("not so within {within:?}")
-                };
-                bail!(
-                    "watch: {why}; {} events, the last: {:#?}",
-                    events.len(),
-                    &events[events.len().saturating_sub(SHOWN)..]
-                );
+                let why = if *ended { "kubectl ended".to_owned() } else { format!("not so within {within:?}") };
+                bail!("watch: {why}; {} events, the last: {:#?}", events.len(), &events[events.len().saturating_sub(SHOWN)..]);
             }
-            record = self
-                .record
-                .changed
-                .wait_timeout(record, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            record = self.record.changed.wait_timeout(record, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -144,11 +122,7 @@ fn read_events(stdout: impl Read, record: &Record) {
     let stream = Deserializer::from_reader(BufReader::new(stdout)).into_iter::<Value>();
     for mut value in stream.map_while(Result::ok) {
         let kind = value["type"].as_str().unwrap_or_default().to_owned();
-        let event = Event {
-            at: Instant::now(),
-            kind,
-            object: value["object"].take(),
-        };
+        let event = Event { at: Instant::now(), kind, object: value["object"].take() };
         record.lock().0.push(event);
         record.changed.notify_all();
     }
@@ -169,20 +143,11 @@ mod tests {
     #[test]
     fn events_are_recorded_in_order_and_generations_once_each() {
         let line = |kind: &str, uid: &str, generation: u64| {
-            format!(
-                r#"{{"type":"{kind}","object":{{"metadata":{{"name":"web","uid":"{uid}","generation":{generation}}}}}}}"#
-            )
+            format!(r#"{{"type":"{kind}","object":{{"metadata":{{"name":"web","uid":"{uid}","generation":{generation}}}}}}}"#)
         };
-        let lines = [
-            line("ADDED", "a", 1),
-            line("MODIFIED", "a", 1),
-            line("MODIFIED", "a", 2),
-            line("ADDED", "b", 2),
-        ];
+        let lines = [line("ADDED", "a", 1), line("MODIFIED", "a", 1), line("MODIFIED", "a", 2), line("ADDED", "b", 2)];
         let watch = said(&lines.join("\n"));
-        let events = watch
-            .wait_until(Duration::from_secs(10), |events| events.len() == 4)
-            .unwrap();
+        let events = watch.wait_until(Duration::from_secs(10), |events| events.len() == 4).unwrap();
         assert_eq!(events[0].kind, "ADDED");
         assert_eq!(watch.generations("web"), [1, 2, 2], "the re-creation shows");
         assert!(watch.generations("other").is_empty());
@@ -191,16 +156,8 @@ mod tests {
     #[test]
     fn a_deadline_shows_what_was_seen() {
         let watch = said(r#"{"type":"ADDED","object":{"metadata":{"name":"web"}}}"#);
-        watch
-            .wait_until(Duration::from_secs(10), |events| !events.is_empty())
-            .unwrap();
-        let error = watch
-            .wait_until(Duration::from_millis(50), |_| false)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("web") && error.contains("1 events"),
-            "{error}"
-        );
+        watch.wait_until(Duration::from_secs(10), |events| !events.is_empty()).unwrap();
+        let error = watch.wait_until(Duration::from_millis(50), |_| false).unwrap_err().to_string();
+        assert!(error.contains("web") && error.contains("1 events"), "{error}");
     }
 }

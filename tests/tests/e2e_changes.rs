@@ -36,7 +36,8 @@ impl Fleet {
 
     /// Does something to the Deployment `name` on the hub; on each member it must be one generation, and hold `expected`.
     fn one_generation(&self, name: &str, expected: &str, change: impl FnOnce(&Kubectl) -> Result<String>) -> Result<()> {
-        let watches: Vec<Watch> = self.members().iter().map(|member| member.watch(["deployment", name, "-n", "shop"])).collect::<Result<_>>()?;
+        let watches: Vec<Watch> =
+            self.members().iter().map(|member| member.watch(["deployment", name, "-n", "shop"])).collect::<Result<_>>()?;
         let mut before = Vec::new();
         for watch in &watches {
             before.push(watch.wait_until(SOON, |events| !events.is_empty())?.last().context("an event")?.generation());
@@ -103,9 +104,13 @@ fn the_pods_run(fleet: &Fleet) -> Result<()> {
 fn each_command_is_one_generation(fleet: &Fleet) -> Result<()> {
     let changed = App::load()?.changed().to_owned();
     fleet.one_generation("catalog", "containers", |hub| hub.apply(&changed))?;
-    fleet.one_generation("inventory", "busybox:2", |hub| hub.run(["set", "image", "deployment/inventory", "*=docker.io/local/busybox:2", "-n", "shop"]))?;
+    fleet.one_generation("inventory", "busybox:2", |hub| {
+        hub.run(["set", "image", "deployment/inventory", "*=docker.io/local/busybox:2", "-n", "shop"])
+    })?;
     let older = Kubectl::of_version(KubectlVersion::V1_32, &fleet.road.hub.data().join("admin.kubeconfig"))?;
-    fleet.one_generation("orders", "busybox:2", |_| older.run(["set", "image", "deployment/orders", "*=docker.io/local/busybox:2", "-n", "shop"]))?;
+    fleet.one_generation("orders", "busybox:2", |_| {
+        older.run(["set", "image", "deployment/orders", "*=docker.io/local/busybox:2", "-n", "shop"])
+    })?;
     fleet.one_generation("search", "restartedAt", |hub| hub.run(["rollout", "restart", "deployment/search", "-n", "shop"]))?;
     fleet.one_generation("catalog", "\"replicas\":3", |hub| hub.run(["scale", "deployment/catalog", "--replicas=3", "-n", "shop"]))?;
     let editor = r#"sed -i "s/terminationGracePeriodSeconds: 1/terminationGracePeriodSeconds: 7/""#;
@@ -131,7 +136,9 @@ fn a_removed_feed_leaves_and_comes_back(fleet: &Fleet) -> Result<()> {
     // The 35th feed is the Deployment `cleaner`.
     fleet.feed(r#"[{"op":"test","path":"/spec/feeds/34/name","value":"cleaner"},{"op":"remove","path":"/spec/feeds/34"}]"#)?;
     fleet.leaves("deployment", "cleaner", "shop")?;
-    fleet.feed(r#"[{"op":"add","path":"/spec/feeds/-","value":{"apiVersion":"apps/v1","kind":"Deployment","namespace":"shop","name":"cleaner"}}]"#)?;
+    fleet.feed(
+        r#"[{"op":"add","path":"/spec/feeds/-","value":{"apiVersion":"apps/v1","kind":"Deployment","namespace":"shop","name":"cleaner"}}]"#,
+    )?;
     fleet.arrives("deployment", "cleaner", "shop")?;
     ensure!(fleet.uids("deployment", "cart")? == cart, "another object was made again");
     fleet.road.step("a removed feed left both members and came back");
@@ -141,7 +148,10 @@ fn a_removed_feed_leaves_and_comes_back(fleet: &Fleet) -> Result<()> {
 fn a_missing_template_keeps_and_a_new_one_replaces_in_place(fleet: &Fleet) -> Result<()> {
     let before = fleet.uids("configmap", "feature-flags")?;
     fleet.hub().run(["delete", "configmap", "feature-flags", "-n", "shop"])?;
-    let missing = |found: &Value| condition(found, "FeedsResolved").is_some_and(|resolved| resolved["status"] == "False" && resolved["message"].to_string().contains("feature-flags"));
+    let missing = |found: &Value| {
+        condition(found, "FeedsResolved")
+            .is_some_and(|resolved| resolved["status"] == "False" && resolved["message"].to_string().contains("feature-flags"))
+    };
     fleet.hub().wait_until(["subscription", "shop"], SOON, missing)?;
     ensure!(fleet.uids("configmap", "feature-flags")? == before, "an object left because its template is missing");
     fleet.hub().run(["create", "configmap", "feature-flags", "-n", "shop", "--from-literal=again=yes"])?;

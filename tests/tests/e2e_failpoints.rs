@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use tests::{Road, is_applied};
 
 const SOON: Duration = Duration::from_secs(40);
-const POINTS: [&str; 8] = ["before-commit", "after-commit", "before-send", "after-send", "before-apply", "after-apply", "before-remove", "after-remove"];
+const POINTS: [&str; 8] =
+    ["before-commit", "after-commit", "before-send", "after-send", "before-apply", "after-apply", "before-remove", "after-remove"];
 
 /// Two Deployments of which one is fed at a time, in the place of the last feed.
 const IN_TURN: [&str; 2] = ["cleaner", "reports"];

@@ -42,7 +42,12 @@ fn a_started_hub_costs_no_more_than_a_reconnect(road: &mut Road) -> Result<()> {
     road.hub.kill();
     road.hub.start_again()?;
     let restarted = road.rest(reconnected.connections + 1)?.since(reconnected);
-    road.step(&format!("unchanged reconnect: {} bytes; hub killed and started: {} bytes in {} connects", reconnect.total(), restarted.total(), restarted.connections));
+    road.step(&format!(
+        "unchanged reconnect: {} bytes; hub killed and started: {} bytes in {} connects",
+        reconnect.total(),
+        restarted.total(),
+        restarted.connections
+    ));
     // A connect that found no hub yet is no part of the conversation; a varint may have grown.
     ensure!(restarted.total() <= reconnect.total() + 16, "a started hub costs more than a reconnect");
     ensure!(reconnect.total() <= 450, "an unchanged reconnect costs {} bytes", reconnect.total());
@@ -153,7 +158,11 @@ fn an_empty_hub_gets_its_cluster_back(road: &mut Road) -> Result<()> {
     road.hub.kill();
     road.hub.lose_database()?;
     road.hub.start_again()?;
-    let registered = |found: &Value| found["items"].as_array().is_some_and(|items| items.len() == 1 && condition(&items[0], "Ready").is_some_and(|ready| ready["status"] == "True"));
+    let registered = |found: &Value| {
+        found["items"]
+            .as_array()
+            .is_some_and(|items| items.len() == 1 && condition(&items[0], "Ready").is_some_and(|ready| ready["status"] == "True"))
+    };
     road.hub.kubectl().wait_until(["mcls", "-A"], Duration::from_secs(90), registered)?;
     ensure!(cluster(road)?["status"]["sid"] == sid, "the cluster came back under another bus id");
     let waiting = |found: &Value| found["items"][0]["status"]["pending"]["counts"]["unclaimed"] == before.len() as u64;
@@ -184,7 +193,9 @@ async fn a_dead_site_comes_back_without_the_hub() -> Result<()> {
     road.step("the site was killed and started, five objects are deleted, the hub is away");
     let begun = Instant::now();
     road.agent.run(&[])?;
-    for (kind, name) in [("deployment", "cart"), ("deployment", "gateway"), ("service", "cart"), ("configmap", "feature-flags"), ("secret", "session-key")] {
+    for (kind, name) in
+        [("deployment", "cart"), ("deployment", "gateway"), ("service", "cart"), ("configmap", "feature-flags"), ("secret", "session-key")]
+    {
         road.member.kubectl().wait_until([kind, name, "-n", "shop"], SOON, |_| true)?;
     }
     road.step(&format!("all five are back {:.1} s after the agent was started", begun.elapsed().as_secs_f32()));

@@ -22,7 +22,9 @@ async fn the_shop_arrives_changes_and_leaves() -> Result<()> {
     let app = App::load()?;
     hub.kubectl().apply(app.objects())?;
     hub.kubectl().apply(app.subscription())?;
-    let outcome = member.kubectl().wait_until(["deployments", "-n", "shop"], SOON, |found| found["items"].as_array().is_some_and(|items| items.len() == 11));
+    let outcome = member
+        .kubectl()
+        .wait_until(["deployments", "-n", "shop"], SOON, |found| found["items"].as_array().is_some_and(|items| items.len() == 11));
     if outcome.is_err() {
         eprintln!("HUB\n{}\nAGENT\n{}", hub.log(), agent.log());
         eprintln!("{}", hub.kubectl().run(["get", "mcls,subs,clsrr", "-A", "-o", "yaml"])?);

@@ -42,7 +42,9 @@ pub enum CacheError {
     Folder { path: PathBuf, error: std::io::Error },
     #[error("data folder {path} is in use by another agent; stop it, or choose another folder with --data-dir")]
     InUse { path: PathBuf },
-    #[error("{path} was written by a newer agent (tables of version {found}, this one knows {SCHEMA}); run that one, or move the file away: everything is fetched again")]
+    #[error(
+        "{path} was written by a newer agent (tables of version {found}, this one knows {SCHEMA}); run that one, or move the file away: everything is fetched again"
+    )]
     TooNew { path: PathBuf, found: i64 },
     #[error("{path}: {error}")]
     Sqlite { path: PathBuf, error: rusqlite::Error },
@@ -126,7 +128,8 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
 fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
     let by_code = error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseCorrupt | NotADatabase));
-    by_code || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::SqliteFailure(..) if error.to_string().contains("no such table"))
+    by_code
+        || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::SqliteFailure(..) if error.to_string().contains("no such table"))
 }
 
 fn set_aside(path: &Path, error: &rusqlite::Error) -> std::io::Result<()> {

@@ -20,7 +20,11 @@ fn writes() -> Vec<AgentWrite> {
         AgentWrite::Session(u64::MAX),
         AgentWrite::Order(3),
         AgentWrite::Facts(b"{}".to_vec()),
-        AgentWrite::List(StoredList { bytes: vec![1, 2], stamp: Stamp { incarnation: IncarnationId(1), resource_version: 1 }, recover: true }),
+        AgentWrite::List(StoredList {
+            bytes: vec![1, 2],
+            stamp: Stamp { incarnation: IncarnationId(1), resource_version: 1 },
+            recover: true,
+        }),
         AgentWrite::Stamp(stamp),
         AgentWrite::Content(Hash([1; 16]), vec![9; 40]),
         AgentWrite::Content(Hash([3; 16]), vec![9; 40]),

@@ -37,9 +37,7 @@ impl Accept {
         match self {
             Self::Whole => "application/json",
             Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
-            Self::MetadataList => {
-                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-            }
+            Self::MetadataList => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
         }
     }
 }
@@ -68,11 +66,7 @@ impl Api {
     }
 
     /// Reads one object, `None` if it does not exist; a path that is not served at all is a failure with code 404.
-    pub async fn find<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        accept: Accept,
-    ) -> Result<Option<T>, Failure> {
+    pub async fn find<T: DeserializeOwned>(&self, path: &str, accept: Accept) -> Result<Option<T>, Failure> {
         match self.get(path, accept).await {
             Ok(found) => Ok(Some(found)),
             Err(Failure::Status(status)) if status.names_an_absent_object() => Ok(None),
@@ -81,10 +75,7 @@ impl Api {
     }
 
     /// Reads one document that belongs to no object, such as discovery; `None` if the path is not served.
-    pub async fn find_document<T: DeserializeOwned>(
-        &self,
-        path: &str,
-    ) -> Result<Option<T>, Failure> {
+    pub async fn find_document<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
         match self.get(path, Accept::Whole).await {
             Ok(found) => Ok(Some(found)),
             Err(failure) if failure.code() == Some(404) => Ok(None),
@@ -99,8 +90,7 @@ impl Api {
         path: &str,
         content: (&'static str, Vec<u8>),
     ) -> Result<(StatusCode, T), Failure> {
-        self.call(method, path, Accept::Metadata, Some(content))
-            .await
+        self.call(method, path, Accept::Metadata, Some(content)).await
     }
 
     /// Whether a health path answers 200.
@@ -118,69 +108,40 @@ impl Api {
         accept: Accept,
         content: Option<(&'static str, Vec<u8>)>,
     ) -> Result<(StatusCode, T), Failure> {
-        let (code, body) = self
-            .exchange(request(method, path, accept, content)?)
-            .await?;
+        let (code, body) = self.exchange(request(method, path, accept, content)?).await?;
         if !code.is_success() {
             return Err(refusal(code, &body));
         }
-        let parsed = serde_json::from_slice(&body).map_err(|error| {
-            Failure::Unavailable(format!("answer to {path} can't be read: {error}"))
-        })?;
+        let parsed =
+            serde_json::from_slice(&body).map_err(|error| Failure::Unavailable(format!("answer to {path} can't be read: {error}")))?;
         Ok((code, parsed))
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Failure> {
         let path = request.uri().path().to_owned();
         tokio::time::timeout(REQUEST_TIMEOUT, async {
-            let response = self
-                .client
-                .send(request)
-                .await
-                .map_err(|error| transport(&error))?;
+            let response = self.client.send(request).await.map_err(|error| transport(&error))?;
             read(response).await
         })
         .await
-        .map_err(|_| {
-            Failure::Unavailable(format!(
-                "no answer to {path} in {} s",
-                REQUEST_TIMEOUT.as_secs()
-            ))
-        })?
+        .map_err(|_| Failure::Unavailable(format!("no answer to {path} in {} s", REQUEST_TIMEOUT.as_secs())))?
     }
 }
 
 async fn read(response: Response<Body>) -> Result<(StatusCode, Bytes), Failure> {
     let code = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await;
-    let body = body
-        .map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
     Ok((code, body.to_bytes()))
 }
 
-fn request(
-    method: Method,
-    path: &str,
-    accept: Accept,
-    content: Option<(&'static str, Vec<u8>)>,
-) -> Result<Request<Body>, Failure> {
-    let builder = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::ACCEPT, accept.header());
+fn request(method: Method, path: &str, accept: Accept, content: Option<(&'static str, Vec<u8>)>) -> Result<Request<Body>, Failure> {
+    let builder = Request::builder().method(method).uri(path).header(header::ACCEPT, accept.header());
     let built = match content {
-        Some((kind, body)) => builder
-            .header(header::CONTENT_TYPE, kind)
-            .body(Body::from(body)),
+        Some((kind, body)) => builder.header(header::CONTENT_TYPE, kind).body(Body::from(body)),
         None => builder.body(Body::empty()),
     };
-    built.map_err(|error| {
-        Failure::Status(Box::new(Status::invalid(format!(
-            "{path} is no request path: {error}"
-        ))))
-    })
+    built.map_err(|error| Failure::Status(Box::new(Status::invalid(format!("{path} is no request path: {error}")))))
 }
 
 fn transport(error: &kube::Error) -> Failure {
@@ -192,9 +153,7 @@ pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' => {
-                out.push(byte.into())
-            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' => out.push(byte.into()),
             b'.' if text != "." && text != ".." => out.push('.'),
             _ => out.push_str(&format!("%{byte:02X}")),
         }

@@ -42,13 +42,7 @@ pub struct Applied {
 }
 
 /// Applies the stored bytes of one object.
-pub async fn apply(
-    api: &Api,
-    discovery: &Discovery,
-    id: &ObjectId,
-    version: &str,
-    stored: &[u8],
-) -> Outcome {
+pub async fn apply(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8]) -> Outcome {
     match attempt(api, discovery, id, version, stored).await {
         Ok(applied) => Outcome::Applied(applied),
         Err(Stop::Refused(refusal)) => {
@@ -61,13 +55,7 @@ pub async fn apply(
     }
 }
 
-async fn attempt(
-    api: &Api,
-    discovery: &Discovery,
-    id: &ObjectId,
-    version: &str,
-    stored: &[u8],
-) -> Result<Applied, Stop> {
+async fn attempt(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8]) -> Result<Applied, Stop> {
     let resource = discovery.resource(&id.group, version, &id.kind).await?;
     let path = object_path(&resource, id)?;
     let mut settled = None;
@@ -85,31 +73,19 @@ async fn attempt(
         }
         settled = Some(right);
     }
-    Err(Stop::passing(
-        409,
-        "Contested",
-        "somebody else makes and deletes this object at the same time",
-    ))
+    Err(Stop::passing(409, "Contested", "somebody else makes and deletes this object at the same time"))
 }
 
 async fn patch(api: &Api, path: &str, body: Vec<u8>) -> Result<(StatusCode, Partial), Stop> {
     let target = format!("{path}?fieldManager={AGENT}&force=true");
-    Ok(api
-        .write(
-            Method::PATCH,
-            &target,
-            ("application/apply-patch+yaml", body),
-        )
-        .await?)
+    Ok(api.write(Method::PATCH, &target, ("application/apply-patch+yaml", body)).await?)
 }
 
 fn noted(live: Option<&Partial>) -> Result<Option<Origin>, Stop> {
     let Some(live) = live else { return Ok(None) };
     match &live.metadata.deletion_timestamp {
         Some(since) => {
-            let message = format!(
-                "the live object is being deleted since {since}; it is applied when it is gone"
-            );
+            let message = format!("the live object is being deleted since {since}; it is applied when it is gone");
             Err(Stop::passing(409, "Terminating", &message))
         }
         None => Ok(live.metadata.noted_origin()),
@@ -135,42 +111,25 @@ fn proven(code: StatusCode, existed: bool, sent: Origin) -> Origin {
 
 fn result(applied: Partial, origin: Origin) -> Applied {
     let meta = applied.metadata;
-    Applied {
-        uid: meta.uid,
-        resource_version: meta.resource_version,
-        generation: meta.generation,
-        origin,
-    }
+    Applied { uid: meta.uid, resource_version: meta.resource_version, generation: meta.generation, origin }
 }
 
 /// The object's path; scope and namespace must agree, else the path would name something else.
 pub(super) fn object_path(resource: &Resource, id: &ObjectId) -> Result<String, Stop> {
-    let wrong = match (
-        resource.namespaced,
-        id.namespace.is_empty(),
-        id.name.is_empty(),
-    ) {
+    let wrong = match (resource.namespaced, id.namespace.is_empty(), id.name.is_empty()) {
         (_, _, true) => "has no name",
         (true, true, _) => "is namespaced and names no namespace",
         (false, false, _) => "is cluster-scoped and names a namespace",
         _ => return Ok(resource.object(&id.namespace, &id.name)),
     };
-    Err(Stop::permanent(
-        "BadRequest",
-        &format!("{id} {wrong}; correct the template's metadata"),
-    ))
+    Err(Stop::permanent("BadRequest", &format!("{id} {wrong}; correct the template's metadata")))
 }
 
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The stored bytes with our label and origin annotation inserted.
 fn marked(stored: &[u8], origin: Origin) -> Result<Vec<u8>, Stop> {
-    mark(stored, origin).map_err(|error| {
-        Stop::permanent(
-            "BadRequest",
-            &format!("stored object can't be read: {error}"),
-        )
-    })
+    mark(stored, origin).map_err(|error| Stop::permanent("BadRequest", &format!("stored object can't be read: {error}")))
 }
 
 fn mark(stored: &[u8], origin: Origin) -> Result<Vec<u8>, serde_json::Error> {
@@ -188,10 +147,7 @@ fn mark(stored: &[u8], origin: Origin) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 fn map<'a>(object: &Raw<'a>, key: &str) -> Result<Raw<'a>, serde_json::Error> {
-    let inner = object
-        .get(key)
-        .map(|raw| serde_json::from_str::<Option<Raw>>(raw.get()))
-        .transpose()?;
+    let inner = object.get(key).map(|raw| serde_json::from_str::<Option<Raw>>(raw.get())).transpose()?;
     Ok(inner.flatten().unwrap_or_default())
 }
 
@@ -210,18 +166,9 @@ mod tests {
     fn the_mark_is_inserted_and_everything_else_keeps_its_bytes() {
         let stored = br#"{"data":{"n":"1.0e5","x":"\u00e9"},"kind":"ConfigMap","metadata":{"annotations":{"a":"b"},"name":"c"}}"#;
         let body = String::from_utf8(mark(stored, Origin::Adopted).expect("marked")).expect("text");
-        assert!(
-            body.contains(r#""data":{"n":"1.0e5","x":"\u00e9"}"#),
-            "{body}"
-        );
-        assert!(
-            body.contains(r#""annotations":{"a":"b","clusternet.io/origin":"adopted"}"#),
-            "{body}"
-        );
-        assert!(
-            body.contains(r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#),
-            "{body}"
-        );
+        assert!(body.contains(r#""data":{"n":"1.0e5","x":"\u00e9"}"#), "{body}");
+        assert!(body.contains(r#""annotations":{"a":"b","clusternet.io/origin":"adopted"}"#), "{body}");
+        assert!(body.contains(r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#), "{body}");
     }
 
     #[test]
@@ -235,13 +182,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_object_are_refused_for_good() {
-        for stored in [
-            "",
-            "[]",
-            "{",
-            r#"{"metadata":3}"#,
-            r#"{"metadata":{"labels":[]}}"#,
-        ] {
+        for stored in ["", "[]", "{", r#"{"metadata":3}"#, r#"{"metadata":{"labels":[]}}"#] {
             let Err(Stop::Refused(refusal)) = marked(stored.as_bytes(), Origin::Created) else {
                 panic!("{stored} was accepted");
             };
@@ -258,17 +199,8 @@ mod tests {
 
     #[test]
     fn the_servers_code_corrects_an_origin_decided_on_old_news() {
-        assert_eq!(
-            proven(StatusCode::OK, false, Origin::Created),
-            Origin::Adopted
-        );
-        assert_eq!(
-            proven(StatusCode::CREATED, true, Origin::Adopted),
-            Origin::Created
-        );
-        assert_eq!(
-            proven(StatusCode::OK, true, Origin::Created),
-            Origin::Created
-        );
+        assert_eq!(proven(StatusCode::OK, false, Origin::Created), Origin::Adopted);
+        assert_eq!(proven(StatusCode::CREATED, true, Origin::Adopted), Origin::Created);
+        assert_eq!(proven(StatusCode::OK, true, Origin::Created), Origin::Created);
     }
 }

@@ -68,9 +68,7 @@ pub enum ConnectError {
         why: String,
     },
     /// The server knows no such credentials.
-    #[error(
-        "API server {url}: credentials refused ({why}); renew the user's certificate or token in the kubeconfig"
-    )]
+    #[error("API server {url}: credentials refused ({why}); renew the user's certificate or token in the kubeconfig")]
     Unauthorized {
         /// The server.
         url: String,
@@ -78,9 +76,7 @@ pub enum ConnectError {
         why: String,
     },
     /// Nothing answers, or not yet.
-    #[error(
-        "API server {url}: not reachable ({why}); see that it runs and that `server` in the kubeconfig is right"
-    )]
+    #[error("API server {url}: not reachable ({why}); see that it runs and that `server` in the kubeconfig is right")]
     Unreachable {
         /// The server.
         url: String,
@@ -113,17 +109,11 @@ pub struct Version {
 pub async fn connect(source: &Source) -> Result<Api, ConnectError> {
     let mut config = match source {
         Source::Kubeconfig(path) => from_file(path).await?,
-        Source::InCluster => {
-            kube::Config::incluster().map_err(|error| ConnectError::NotInCluster(chain(&error)))?
-        }
+        Source::InCluster => kube::Config::incluster().map_err(|error| ConnectError::NotInCluster(chain(&error)))?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
-    let url = config
-        .cluster_url
-        .to_string()
-        .trim_end_matches('/')
-        .to_owned();
+    let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = kube::Client::try_from(config).map_err(|error| rejected(source, &error))?;
     Ok(Api::new(client, url))
 }
@@ -133,46 +123,30 @@ pub async fn connect(source: &Source) -> Result<Api, ConnectError> {
 /// # Errors
 /// Unreachable, untrusted or unauthorized, told apart.
 pub async fn check(api: &Api) -> Result<Version, ConnectError> {
-    api.get("/version", Accept::Whole)
-        .await
-        .map_err(|failure| unanswered(api.url(), &failure))
+    api.get("/version", Accept::Whole).await.map_err(|failure| unanswered(api.url(), &failure))
 }
 
 async fn from_file(path: &std::path::Path) -> Result<kube::Config, ConnectError> {
     let shown = path.display().to_string();
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| misread(&shown, &error))?;
     let options = KubeConfigOptions::default();
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| misread(&shown, &error))
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| misread(&shown, &error))
 }
 
 fn misread(path: &str, error: &KubeconfigError) -> ConnectError {
     let path = path.to_owned();
     match error {
-        KubeconfigError::ReadConfig(io, _) => ConnectError::Unreadable {
-            path,
-            why: io.to_string(),
-        },
-        KubeconfigError::CurrentContextNotSet
-        | KubeconfigError::LoadContext(_)
-        | KubeconfigError::LoadClusterOfContext(_) => ConnectError::NoContext {
-            path,
-            why: chain(error),
-        },
-        _ => ConnectError::Malformed {
-            path,
-            why: chain(error),
-        },
+        KubeconfigError::ReadConfig(io, _) => ConnectError::Unreadable { path, why: io.to_string() },
+        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) | KubeconfigError::LoadClusterOfContext(_) => {
+            ConnectError::NoContext { path, why: chain(error) }
+        }
+        _ => ConnectError::Malformed { path, why: chain(error) },
     }
 }
 
 fn rejected(source: &Source, error: &kube::Error) -> ConnectError {
     match source {
-        Source::Kubeconfig(path) => ConnectError::Malformed {
-            path: path.display().to_string(),
-            why: chain(error),
-        },
+        Source::Kubeconfig(path) => ConnectError::Malformed { path: path.display().to_string(), why: chain(error) },
         Source::InCluster => ConnectError::NotInCluster(chain(error)),
     }
 }

@@ -45,13 +45,7 @@ pub(super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub(super) fn new(api: &'a Api, discovery: &'a Discovery, known: Known<'a>) -> Self {
-        Self {
-            api,
-            discovery,
-            known,
-            owners: BTreeMap::new(),
-            foreign: Vec::new(),
-        }
+        Self { api, discovery, known, owners: BTreeMap::new(), foreign: Vec::new() }
     }
 
     /// Looks through every listable kind of a namespace.
@@ -62,10 +56,7 @@ impl<'a> Check<'a> {
                 return Contents::Unlistable(format!("not every API group answers: {failure}"));
             }
         };
-        for kind in kinds
-            .iter()
-            .filter(|kind| kind.namespaced && kind.deletable && !is_record(kind))
-        {
+        for kind in kinds.iter().filter(|kind| kind.namespaced && kind.deletable && !is_record(kind)) {
             if let Some(end) = self.collection(kind, name).await {
                 return end;
             }
@@ -80,9 +71,7 @@ impl<'a> Check<'a> {
             Ok(None) => return Contents::OnlyOurs,
             Err(failure) => return Contents::Unlistable(format!("definition {name}: {failure}")),
         };
-        self.collection(&resource, "")
-            .await
-            .unwrap_or_else(|| self.verdict())
+        self.collection(&resource, "").await.unwrap_or_else(|| self.verdict())
     }
 
     fn verdict(self) -> Contents {
@@ -98,10 +87,7 @@ impl<'a> Check<'a> {
             Ok(()) if self.foreign.len() < SHOWN => None,
             Ok(()) => Some(Contents::Foreign(std::mem::take(&mut self.foreign))),
             Err(failure) if failure.code() == Some(404) && self.has_vanished(kind).await => None,
-            Err(failure) if self.foreign.is_empty() => Some(Contents::Unlistable(format!(
-                "{} can't be listed: {failure}",
-                kind.plural
-            ))),
+            Err(failure) if self.foreign.is_empty() => Some(Contents::Unlistable(format!("{} can't be listed: {failure}", kind.plural))),
             Err(_) => Some(Contents::Foreign(std::mem::take(&mut self.foreign))),
         }
     }
@@ -109,10 +95,7 @@ impl<'a> Check<'a> {
     /// Whether the kind is not served any more, as when its definition went while we looked.
     async fn has_vanished(&self, kind: &Resource) -> bool {
         self.discovery.forget(&kind.group).await;
-        let asked = self
-            .discovery
-            .resource(&kind.group, &kind.version, &kind.kind)
-            .await;
+        let asked = self.discovery.resource(&kind.group, &kind.version, &kind.kind).await;
         matches!(asked, Err(Missing::NotServed { .. }))
     }
 
@@ -162,12 +145,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    async fn is_ours_or_gone(
-        &mut self,
-        owner: &Owner,
-        namespace: &str,
-        depth: usize,
-    ) -> Result<bool, Failure> {
+    async fn is_ours_or_gone(&mut self, owner: &Owner, namespace: &str, depth: usize) -> Result<bool, Failure> {
         if let Some(verdict) = self.owners.get(&owner.uid) {
             return Ok(*verdict);
         }
@@ -182,26 +160,16 @@ impl<'a> Check<'a> {
         Ok(verdict)
     }
 
-    async fn live_owner(
-        &self,
-        owner: &Owner,
-        namespace: &str,
-    ) -> Result<Option<(ObjectId, Meta)>, Failure> {
+    async fn live_owner(&self, owner: &Owner, namespace: &str) -> Result<Option<(ObjectId, Meta)>, Failure> {
         let (group, version) = split_api_version(&owner.api_version);
-        let resource = match self
-            .discovery
-            .any_version(group, version, &owner.kind)
-            .await
-        {
+        let resource = match self.discovery.any_version(group, version, &owner.kind).await {
             Ok(resource) => resource,
             Err(Missing::NotServed { .. }) => return Ok(None),
             Err(Missing::Failed(failure)) => return Err(failure),
         };
         let path = resource.object(namespace, &owner.name);
         let live: Option<Partial> = self.api.find(&path, Accept::Metadata).await?;
-        let same = live
-            .map(|live| live.metadata)
-            .filter(|meta| meta.uid == owner.uid);
+        let same = live.map(|live| live.metadata).filter(|meta| meta.uid == owner.uid);
         Ok(same.map(|meta| (meta.id(group, &owner.kind), meta)))
     }
 }
@@ -224,9 +192,7 @@ fn comes_by_itself(id: &ObjectId, meta: &Meta, known: Known) -> bool {
         ("", "ServiceAccount") => id.name == "default",
         ("", "ConfigMap") => id.name == "kube-root-ca.crt",
         ("", "Endpoints") => meta.labels.endpoints_managed_by.is_some() || our_service(&id.name),
-        ("discovery.k8s.io", "EndpointSlice") => {
-            meta.labels.service_name.as_deref().is_some_and(our_service)
-        }
+        ("discovery.k8s.io", "EndpointSlice") => meta.labels.service_name.as_deref().is_some_and(our_service),
         _ => false,
     }
 }
@@ -236,8 +202,7 @@ mod tests {
     use super::*;
 
     fn by_itself(group: &str, kind: &str, name: &str, labels: &str) -> bool {
-        let meta: Meta =
-            serde_json::from_str(&format!(r#"{{"labels":{{{labels}}}}}"#)).expect("test metadata");
+        let meta: Meta = serde_json::from_str(&format!(r#"{{"labels":{{{labels}}}}}"#)).expect("test metadata");
         let ours = |id: &ObjectId| id.kind == "Service" && id.name == "web";
         comes_by_itself(&ObjectId::new(group, kind, "shop", name), &meta, &ours)
     }
@@ -253,24 +218,9 @@ mod tests {
     #[test]
     fn endpoints_follow_their_service() {
         let of = |service: &str| format!(r#""kubernetes.io/service-name":"{service}""#);
-        assert!(by_itself(
-            "discovery.k8s.io",
-            "EndpointSlice",
-            "web-x1",
-            &of("web")
-        ));
-        assert!(!by_itself(
-            "discovery.k8s.io",
-            "EndpointSlice",
-            "db-x1",
-            &of("db")
-        ));
-        assert!(!by_itself(
-            "discovery.k8s.io",
-            "EndpointSlice",
-            "hand-made",
-            ""
-        ));
+        assert!(by_itself("discovery.k8s.io", "EndpointSlice", "web-x1", &of("web")));
+        assert!(!by_itself("discovery.k8s.io", "EndpointSlice", "db-x1", &of("db")));
+        assert!(!by_itself("discovery.k8s.io", "EndpointSlice", "hand-made", ""));
         assert!(by_itself("", "Endpoints", "web", ""));
         assert!(!by_itself("", "Endpoints", "db", ""));
     }

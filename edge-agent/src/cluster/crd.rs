@@ -26,12 +26,7 @@ pub enum Established {
 }
 
 /// Waits until the definition `name` (`plural.group`) is established, at most `patience`, and has discovery look again.
-pub async fn wait_established(
-    api: &Api,
-    discovery: &Discovery,
-    name: &str,
-    patience: Duration,
-) -> Established {
+pub async fn wait_established(api: &Api, discovery: &Discovery, name: &str, patience: Duration) -> Established {
     let end = tokio::time::Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -57,17 +52,11 @@ pub(super) async fn served(api: &Api, name: &str) -> Result<Option<Resource>, Fa
     let Some(definition) = find(api, name).await? else {
         return Ok(None);
     };
-    Ok(definition
-        .is_established()
-        .then(|| definition.resource())
-        .flatten())
+    Ok(definition.is_established().then(|| definition.resource()).flatten())
 }
 
 async fn find(api: &Api, name: &str) -> Result<Option<Definition>, Failure> {
-    let path = format!(
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}",
-        escape(name)
-    );
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}", escape(name));
     api.find(&path, Accept::Whole).await
 }
 
@@ -115,32 +104,17 @@ struct Condition {
 
 impl Definition {
     fn is_established(&self) -> bool {
-        self.status
-            .conditions
-            .iter()
-            .any(|c| c.kind == "Established" && c.status == "True")
+        self.status.conditions.iter().any(|c| c.kind == "Established" && c.status == "True")
     }
 
     fn obstacle(&self) -> String {
-        let refused = self
-            .status
-            .conditions
-            .iter()
-            .find(|c| c.status == "False" && !c.message.is_empty());
-        refused.map_or_else(
-            || "the server has not looked at it yet".into(),
-            |c| c.message.clone(),
-        )
+        let refused = self.status.conditions.iter().find(|c| c.status == "False" && !c.message.is_empty());
+        refused.map_or_else(|| "the server has not looked at it yet".into(), |c| c.message.clone())
     }
 
     /// A definition that serves no version hides its objects, which is as good as unlistable: the path then fails.
     fn resource(self) -> Option<Resource> {
-        let served = self
-            .spec
-            .versions
-            .iter()
-            .find(|version| version.served)
-            .or(self.spec.versions.first())?;
+        let served = self.spec.versions.iter().find(|version| version.served).or(self.spec.versions.first())?;
         Some(Resource {
             version: served.name.clone(),
             group: self.spec.group,

@@ -16,9 +16,9 @@ use super::apply::object_path;
 use super::contents::{Check, Contents};
 use super::discovery::{Discovery, Missing};
 use super::object::{Meta, ObjectId, Origin, Partial};
-use bus_schema::order::{is_container, is_crd};
 use super::outcome::{Refusal, Stop};
 use super::owner;
+use bus_schema::order::{is_container, is_crd};
 
 pub use super::contents::Known;
 
@@ -77,21 +77,14 @@ impl fmt::Display for Why {
         match self {
             Self::MadeAgain => f.write_str("it was deleted and made again by somebody else"),
             Self::NotOurs => f.write_str("it does not carry our label and annotation (any more)"),
-            Self::NotEmpty => {
-                f.write_str("objects in it are somebody else's; move or delete them first")
-            }
+            Self::NotEmpty => f.write_str("objects in it are somebody else's; move or delete them first"),
             Self::Unlistable(why) => write!(f, "its contents can't be seen whole: {why}"),
         }
     }
 }
 
 /// Deletes or releases one object; repeat it until it is [`Deleted::Gone`], [`Deleted::Released`] or kept.
-pub async fn delete(
-    api: &Api,
-    discovery: &Discovery,
-    target: &Target<'_>,
-    known: Known<'_>,
-) -> Deleted {
+pub async fn delete(api: &Api, discovery: &Discovery, target: &Target<'_>, known: Known<'_>) -> Deleted {
     let mut ended = attempt(api, discovery, target, known).await;
     if matches!(&ended, Err(Stop::Refused(refusal)) if refusal.code == 404) {
         // The version that discovery remembers is not served any more; the object may live on at another.
@@ -106,12 +99,7 @@ pub async fn delete(
 }
 
 /// Waits until the object with this UID is gone, at most `patience`; the last answer says how far it is.
-pub async fn wait_gone(
-    api: &Api,
-    discovery: &Discovery,
-    target: &Target<'_>,
-    patience: Duration,
-) -> Deleted {
+pub async fn wait_gone(api: &Api, discovery: &Discovery, target: &Target<'_>, patience: Duration) -> Deleted {
     let end = tokio::time::Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -126,12 +114,7 @@ pub async fn wait_gone(
     }
 }
 
-async fn attempt(
-    api: &Api,
-    discovery: &Discovery,
-    target: &Target<'_>,
-    known: Known<'_>,
-) -> Result<Deleted, Stop> {
+async fn attempt(api: &Api, discovery: &Discovery, target: &Target<'_>, known: Known<'_>) -> Result<Deleted, Stop> {
     let Some(path) = path(api, discovery, target).await? else {
         return Ok(Deleted::Gone);
     };
@@ -151,10 +134,7 @@ async fn attempt(
     }
     match contents(api, discovery, target.id, known).await {
         Contents::OnlyOurs => remove(api, discovery, target, &path).await,
-        Contents::Foreign(first) => Ok(Deleted::Kept {
-            why: Why::NotEmpty,
-            first,
-        }),
+        Contents::Foreign(first) => Ok(Deleted::Kept { why: Why::NotEmpty, first }),
         Contents::Unlistable(why) => Ok(kept(Why::Unlistable(why))),
     }
 }
@@ -168,30 +148,19 @@ fn refuse(meta: &Meta, uid: &str) -> Option<Why> {
 }
 
 fn kept(why: Why) -> Deleted {
-    Deleted::Kept {
-        why,
-        first: Vec::new(),
-    }
+    Deleted::Kept { why, first: Vec::new() }
 }
 
 async fn contents(api: &Api, discovery: &Discovery, id: &ObjectId, known: Known<'_>) -> Contents {
     let check = Check::new(api, discovery, known);
-    match (
-        is_container(id),
-        is_crd(id),
-    ) {
+    match (is_container(id), is_crd(id)) {
         (false, _) => Contents::OnlyOurs,
         (true, true) => check.definition(&id.name).await,
         (true, false) => check.namespace(&id.name).await,
     }
 }
 
-async fn remove(
-    api: &Api,
-    discovery: &Discovery,
-    target: &Target<'_>,
-    path: &str,
-) -> Result<Deleted, Stop> {
+async fn remove(api: &Api, discovery: &Discovery, target: &Target<'_>, path: &str) -> Result<Deleted, Stop> {
     let options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
@@ -206,16 +175,10 @@ async fn remove(
         Err(failure) => return Err(failure.into()),
     }
     if is_crd(target.id) {
-        let group = target
-            .id
-            .name
-            .split_once('.')
-            .map_or("", |(_, group)| group);
+        let group = target.id.name.split_once('.').map_or("", |(_, group)| group);
         discovery.forget(group).await;
     }
-    Ok(look(api, discovery, target)
-        .await?
-        .map_or(Deleted::Gone, |_| Deleted::Deleting))
+    Ok(look(api, discovery, target).await?.map_or(Deleted::Gone, |_| Deleted::Deleting))
 }
 
 /// The object with exactly this UID, if it is still there.
@@ -224,26 +187,15 @@ async fn look(api: &Api, discovery: &Discovery, target: &Target<'_>) -> Result<O
         return Ok(None);
     };
     let live: Option<Partial> = api.find(&path, Accept::Metadata).await?;
-    Ok(live
-        .map(|live| live.metadata)
-        .filter(|meta| meta.uid == target.uid))
+    Ok(live.map(|live| live.metadata).filter(|meta| meta.uid == target.uid))
 }
 
 /// The object's path, `None` when its kind is no longer served, which counts only from a server that is ready.
-async fn path(
-    api: &Api,
-    discovery: &Discovery,
-    target: &Target<'_>,
-) -> Result<Option<String>, Stop> {
-    match discovery
-        .any_version(&target.id.group, target.version, &target.id.kind)
-        .await
-    {
+async fn path(api: &Api, discovery: &Discovery, target: &Target<'_>) -> Result<Option<String>, Stop> {
+    match discovery.any_version(&target.id.group, target.version, &target.id.kind).await {
         Ok(resource) => Ok(Some(object_path(&resource, target.id)?)),
         Err(Missing::NotServed { .. }) if api.healthy("/readyz").await => Ok(None),
-        Err(missing @ Missing::NotServed { .. }) => Err(Stop::Unavailable(format!(
-            "{missing} (the server is not ready yet)"
-        ))),
+        Err(missing @ Missing::NotServed { .. }) => Err(Stop::Unavailable(format!("{missing} (the server is not ready yet)"))),
         Err(Missing::Failed(failure)) => Err(failure.into()),
     }
 }

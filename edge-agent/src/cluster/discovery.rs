@@ -20,9 +20,7 @@ pub const REFRESH: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
     /// The server answered and the kind is not there.
-    #[error(
-        "kind {kind} of {api_version} is not served by this cluster; it is tried again, install its CRD or API server"
-    )]
+    #[error("kind {kind} of {api_version} is not served by this cluster; it is tried again, install its CRD or API server")]
     NotServed {
         /// The kind asked for.
         kind: String,
@@ -48,22 +46,14 @@ struct Served {
 impl Discovery {
     /// An empty cache; nothing is asked yet.
     pub fn new(api: Api) -> Self {
-        Self {
-            api,
-            known: Mutex::default(),
-        }
+        Self { api, known: Mutex::default() }
     }
 
     /// Finds a kind at exactly this version.
     ///
     /// # Errors
     /// [`Missing::NotServed`] names the kind; it passes when its CRD arrives.
-    pub async fn resource(
-        &self,
-        group: &str,
-        version: &str,
-        kind: &str,
-    ) -> Result<Resource, Missing> {
+    pub async fn resource(&self, group: &str, version: &str, kind: &str) -> Result<Resource, Missing> {
         let mut known = self.known.lock().await;
         let key = (group.to_owned(), version.to_owned());
         let cached = known.get(&key);
@@ -72,35 +62,19 @@ impl Discovery {
         }
         if cached.is_none_or(|served| served.at.elapsed() >= REFRESH) {
             let resources = self.fetch(group, version).await?;
-            known.insert(
-                key.clone(),
-                Served {
-                    at: Instant::now(),
-                    resources,
-                },
-            );
+            known.insert(key.clone(), Served { at: Instant::now(), resources });
         }
-        known
-            .get(&key)
-            .and_then(|served| served.find(kind))
-            .ok_or_else(|| Missing::NotServed {
-                kind: kind.to_owned(),
-                api_version: format!("{group}/{version}")
-                    .trim_start_matches('/')
-                    .to_owned(),
-            })
+        known.get(&key).and_then(|served| served.find(kind)).ok_or_else(|| Missing::NotServed {
+            kind: kind.to_owned(),
+            api_version: format!("{group}/{version}").trim_start_matches('/').to_owned(),
+        })
     }
 
     /// Finds a kind at this version or, when the cluster no longer serves that, at any other of its group.
     ///
     /// # Errors
     /// As [`Discovery::resource`].
-    pub async fn any_version(
-        &self,
-        group: &str,
-        version: &str,
-        kind: &str,
-    ) -> Result<Resource, Missing> {
+    pub async fn any_version(&self, group: &str, version: &str, kind: &str) -> Result<Resource, Missing> {
         let missing = match self.resource(group, version, kind).await {
             Err(missing @ Missing::NotServed { .. }) => missing,
             other => return other,
@@ -130,11 +104,7 @@ impl Discovery {
         for group in groups.groups {
             for version in group.preferred_first() {
                 let resources = self.fetch(&group.name, &version).await?;
-                found.extend(
-                    resources
-                        .into_iter()
-                        .filter(|r| seen.insert((r.group.clone(), r.kind.clone()))),
-                );
+                found.extend(resources.into_iter().filter(|r| seen.insert((r.group.clone(), r.kind.clone()))));
             }
         }
         found.retain(|resource| resource.listable);
@@ -147,26 +117,18 @@ impl Discovery {
         }
         let path = format!("/apis/{}", escape(group));
         let found: Option<Group> = self.api.find_document(&path).await?;
-        Ok(found
-            .map(|group| group.preferred_first())
-            .unwrap_or_default())
+        Ok(found.map(|group| group.preferred_first()).unwrap_or_default())
     }
 
     async fn fetch(&self, group: &str, version: &str) -> Result<Vec<Resource>, Failure> {
         let list: Option<ResourceList> = self.api.find_document(&root(group, version)).await?;
         let entries = list.map(|list| list.resources).unwrap_or_default();
-        Ok(entries
-            .into_iter()
-            .filter_map(|entry| entry.resource(group, version))
-            .collect())
+        Ok(entries.into_iter().filter_map(|entry| entry.resource(group, version)).collect())
     }
 }
 
 impl Served {
     fn find(&self, kind: &str) -> Option<Resource> {
-        self.resources
-            .iter()
-            .find(|resource| resource.kind == kind)
-            .cloned()
+        self.resources.iter().find(|resource| resource.kind == kind).cloned()
     }
 }

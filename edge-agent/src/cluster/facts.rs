@@ -97,16 +97,11 @@ pub async fn cluster_id(api: &Api) -> Result<String, Failure> {
     if let Some(found) = api.find::<Partial>(&lease, Accept::Metadata).await? {
         return Ok(found.metadata.uid);
     }
-    let namespace =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     create(api, "/api/v1/namespaces", &namespace).await?;
     let empty = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}});
     create(api, &leases, &empty).await?;
-    Ok(api
-        .get::<Partial>(&lease, Accept::Metadata)
-        .await?
-        .metadata
-        .uid)
+    Ok(api.get::<Partial>(&lease, Accept::Metadata).await?.metadata.uid)
 }
 
 /// Creates an object; that it exists already is as good.
@@ -161,10 +156,7 @@ impl Totals {
     fn count(&mut self, node: &NodeStatus) {
         add(&mut self.capacity, &node.capacity);
         add(&mut self.allocatable, &node.allocatable);
-        let ready = node
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == "Ready");
+        let ready = node.conditions.iter().find(|condition| condition.kind == "Ready");
         let statistics = &mut self.statistics;
         *match ready.map(|condition| condition.status.as_str()) {
             Some("True") => &mut statistics.ready_nodes,
@@ -175,16 +167,8 @@ impl Totals {
     }
 
     fn finish(self) -> Nodes {
-        let write = |sums: BTreeMap<&str, Quantity>| {
-            sums.into_iter()
-                .map(|(name, sum)| (name.to_owned(), sum.to_string()))
-                .collect()
-        };
-        Nodes {
-            capacity: write(self.capacity),
-            allocatable: write(self.allocatable),
-            node_statistics: self.statistics,
-        }
+        let write = |sums: BTreeMap<&str, Quantity>| sums.into_iter().map(|(name, sum)| (name.to_owned(), sum.to_string())).collect();
+        Nodes { capacity: write(self.capacity), allocatable: write(self.allocatable), node_statistics: self.statistics }
     }
 }
 
@@ -206,34 +190,19 @@ mod tests {
             "" => String::new(),
             status => format!(r#"{{"type":"Ready","status":"{status}"}}"#),
         };
-        let json =
-            format!(r#"{{"capacity":{{"cpu":"{cpu}","pods":"110"}},"conditions":[{condition}]}}"#);
+        let json = format!(r#"{{"capacity":{{"cpu":"{cpu}","pods":"110"}},"conditions":[{condition}]}}"#);
         serde_json::from_str(&json).expect("test node")
     }
 
     #[test]
     fn nodes_are_counted_by_condition_and_summed() {
         let mut totals = Totals::default();
-        for (ready, cpu) in [
-            ("True", "4"),
-            ("True", "500m"),
-            ("False", "1"),
-            ("Unknown", "1"),
-            ("", "odd"),
-        ] {
+        for (ready, cpu) in [("True", "4"), ("True", "500m"), ("False", "1"), ("Unknown", "1"), ("", "odd")] {
             totals.count(&node(ready, cpu));
         }
         let nodes = totals.finish();
-        assert_eq!(
-            nodes.capacity,
-            BTreeMap::from([("cpu".to_owned(), "6500m".to_owned())])
-        );
-        let expected = NodeStatistics {
-            ready_nodes: 2,
-            not_ready_nodes: 1,
-            unknown_nodes: 1,
-            lost_nodes: 1,
-        };
+        assert_eq!(nodes.capacity, BTreeMap::from([("cpu".to_owned(), "6500m".to_owned())]));
+        let expected = NodeStatistics { ready_nodes: 2, not_ready_nodes: 1, unknown_nodes: 1, lost_nodes: 1 };
         assert_eq!(nodes.node_statistics, expected);
     }
 

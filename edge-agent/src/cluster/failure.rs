@@ -84,9 +84,7 @@ pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Failure {
     let mut status: Status = serde_json::from_slice(body).unwrap_or_default();
     status.code = code.as_u16();
     if status.message.is_empty() {
-        status.message = String::from_utf8_lossy(&body[..body.len().min(200)])
-            .trim()
-            .to_owned();
+        status.message = String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned();
     }
     match status.says_nothing_about_the_object() {
         true => Failure::Unavailable(status.to_string()),
@@ -97,12 +95,7 @@ pub(super) fn refusal(code: StatusCode, body: &[u8]) -> Failure {
 impl Status {
     /// A refusal made here, before anything was sent.
     pub fn invalid(message: String) -> Self {
-        Self {
-            code: 400,
-            reason: "BadRequest".into(),
-            message,
-            details: Details::default(),
-        }
+        Self { code: 400, reason: "BadRequest".into(), message, details: Details::default() }
     }
 
     /// A failing webhook answers 500 for the objects it looks at only, so it must not count as an outage.
@@ -119,11 +112,7 @@ impl Status {
 
     /// Whether the same request would be refused again until the object, or the member's policy, changes.
     pub fn is_permanent(&self) -> bool {
-        let passing = self
-            .details
-            .causes
-            .iter()
-            .any(|cause| cause.reason == "NamespaceTerminating")
+        let passing = self.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
             || (self.code == 403 && self.message.contains("exceeded quota"));
         matches!(self.code, 400 | 403 | 405 | 413 | 415 | 422) && !passing
     }
@@ -147,19 +136,13 @@ mod tests {
     #[test]
     fn overload_and_lost_credentials_say_nothing_about_the_object() {
         for code in [401, 429, 500, 503, 504] {
-            assert!(
-                matches!(failure(code, r#"{"message":"x"}"#), Failure::Unavailable(_)),
-                "{code}"
-            );
+            assert!(matches!(failure(code, r#"{"message":"x"}"#), Failure::Unavailable(_)), "{code}");
         }
     }
 
     #[test]
     fn a_failing_webhook_is_about_the_object_and_passes() {
-        let status = status(
-            500,
-            r#"{"message":"failed calling webhook \"a.b\": refused"}"#,
-        );
+        let status = status(500, r#"{"message":"failed calling webhook \"a.b\": refused"}"#);
         assert!(!status.is_permanent());
     }
 
@@ -174,24 +157,13 @@ mod tests {
 
     #[test]
     fn only_a_404_that_names_an_object_proves_absence() {
-        assert!(
-            status(404, r#"{"details":{"name":"c","kind":"configmaps"}}"#).names_an_absent_object()
-        );
-        assert!(
-            !status(
-                404,
-                r#"{"details":{},"message":"could not find the requested resource"}"#
-            )
-            .names_an_absent_object()
-        );
+        assert!(status(404, r#"{"details":{"name":"c","kind":"configmaps"}}"#).names_an_absent_object());
+        assert!(!status(404, r#"{"details":{},"message":"could not find the requested resource"}"#).names_an_absent_object());
         assert!(!status(404, "404 page not found").names_an_absent_object());
     }
 
     #[test]
     fn an_answer_that_is_no_status_still_shows_its_text() {
-        assert_eq!(
-            status(404, "404 page not found\n").message,
-            "404 page not found"
-        );
+        assert_eq!(status(404, "404 page not found\n").message, "404 page not found");
     }
 }

@@ -19,18 +19,11 @@ impl Pager {
             "" => String::new(),
             selector => format!("&labelSelector={}", escape(selector)),
         };
-        Self {
-            path: format!("{collection}?limit={PAGE}{selected}"),
-            accept,
-            next: Some(String::new()),
-        }
+        Self { path: format!("{collection}?limit={PAGE}{selected}"), accept, next: Some(String::new()) }
     }
 
     /// The next page, `None` after the last.
-    pub(super) async fn page<T: DeserializeOwned>(
-        &mut self,
-        api: &Api,
-    ) -> Result<Option<Vec<T>>, Failure> {
+    pub(super) async fn page<T: DeserializeOwned>(&mut self, api: &Api) -> Result<Option<Vec<T>>, Failure> {
         let Some(token) = self.next.take() else {
             return Ok(None);
         };

@@ -43,9 +43,7 @@ impl Default for Entry {
 
 impl Entry {
     fn is_client_side(&self) -> bool {
-        self.operation == "Update"
-            && self.subresource.is_empty()
-            && CLIENT_SIDE.contains(&self.manager.as_str())
+        self.operation == "Update" && self.subresource.is_empty() && CLIENT_SIDE.contains(&self.manager.as_str())
     }
 
     fn is_ours(&self) -> bool {
@@ -59,12 +57,7 @@ pub(super) fn take_over(entries: Vec<Entry>) -> Option<Vec<Entry>> {
     let newest = taken.iter().max_by(|a, b| a.time.cmp(&b.time))?.clone();
     let at = rest.iter().position(Entry::is_ours).unwrap_or_else(|| {
         let fields = Map::new();
-        rest.push(Entry {
-            manager: AGENT.into(),
-            operation: "Apply".into(),
-            fields,
-            ..newest
-        });
+        rest.push(Entry { manager: AGENT.into(), operation: "Apply".into(), fields, ..newest });
         rest.len() - 1
     });
     for entry in taken {
@@ -75,10 +68,7 @@ pub(super) fn take_over(entries: Vec<Entry>) -> Option<Vec<Entry>> {
 
 /// The entries without ours: values stay as they are and nobody of us owns them.
 pub(super) fn let_go(entries: Vec<Entry>) -> Value {
-    let rest: Vec<_> = entries
-        .into_iter()
-        .filter(|entry| entry.manager != AGENT)
-        .collect();
+    let rest: Vec<_> = entries.into_iter().filter(|entry| entry.manager != AGENT).collect();
     match rest.is_empty() {
         // The server ignores an empty list; one empty entry is its way to say "nobody".
         true => json!([{}]),
@@ -104,29 +94,16 @@ mod tests {
 
     fn entry(manager: &str, operation: &str, fields: Value) -> Entry {
         let fields = fields.as_object().cloned().unwrap_or_default();
-        Entry {
-            manager: manager.into(),
-            operation: operation.into(),
-            fields,
-            ..Entry::default()
-        }
+        Entry { manager: manager.into(), operation: operation.into(), fields, ..Entry::default() }
     }
 
     #[test]
     fn client_side_fields_become_ours_and_controllers_keep_theirs() {
         let controller = entry("kube-controller-manager", "Update", json!({"f:x": {}}));
         let taken = take_over(vec![
-            entry(
-                "kubectl-client-side-apply",
-                "Update",
-                json!({"f:data": {"f:a": {}}}),
-            ),
+            entry("kubectl-client-side-apply", "Update", json!({"f:data": {"f:a": {}}})),
             controller.clone(),
-            entry(
-                "before-first-apply",
-                "Update",
-                json!({"f:data": {"f:b": {}}}),
-            ),
+            entry("before-first-apply", "Update", json!({"f:data": {"f:b": {}}})),
         ]);
         let ours = entry(AGENT, "Apply", json!({"f:data": {"f:a": {}, "f:b": {}}}));
         assert_eq!(taken, Some(vec![controller, ours]));
@@ -136,28 +113,14 @@ mod tests {
     fn fields_join_an_entry_we_have() {
         let taken = take_over(vec![
             entry(AGENT, "Apply", json!({"f:data": {"f:a": {}}})),
-            entry(
-                "kubectl-client-side-apply",
-                "Update",
-                json!({"f:data": {"f:b": {}}}),
-            ),
+            entry("kubectl-client-side-apply", "Update", json!({"f:data": {"f:b": {}}})),
         ]);
-        assert_eq!(
-            taken,
-            Some(vec![entry(
-                AGENT,
-                "Apply",
-                json!({"f:data": {"f:a": {}, "f:b": {}}})
-            )])
-        );
+        assert_eq!(taken, Some(vec![entry(AGENT, "Apply", json!({"f:data": {"f:a": {}, "f:b": {}}}))]));
     }
 
     #[test]
     fn nothing_moves_when_no_client_side_applier_was_there() {
-        assert_eq!(
-            take_over(vec![entry("helm", "Update", json!({"f:data": {}}))]),
-            None
-        );
+        assert_eq!(take_over(vec![entry("helm", "Update", json!({"f:data": {}}))]), None);
         let mut status = entry("before-first-apply", "Update", json!({}));
         status.subresource = "status".into();
         assert_eq!(take_over(vec![status]), None);
@@ -167,9 +130,6 @@ mod tests {
     fn letting_go_of_the_only_entry_leaves_the_empty_one() {
         assert_eq!(let_go(vec![entry(AGENT, "Apply", json!({}))]), json!([{}]));
         let other = entry("helm", "Apply", json!({"f:x": {}}));
-        assert_eq!(
-            let_go(vec![other.clone(), entry(AGENT, "Apply", json!({}))]),
-            json!([other])
-        );
+        assert_eq!(let_go(vec![other.clone(), entry(AGENT, "Apply", json!({}))]), json!([other]));
     }
 }

@@ -34,9 +34,7 @@ impl Origin {
 
     /// Reads the annotation's value; anything unknown is no origin.
     pub fn parse(value: &str) -> Option<Self> {
-        [Self::Created, Self::Adopted]
-            .into_iter()
-            .find(|origin| origin.as_str() == value)
+        [Self::Created, Self::Adopted].into_iter().find(|origin| origin.as_str() == value)
     }
 }
 
@@ -152,9 +150,7 @@ impl Meta {
 ///
 /// # Errors
 /// What the value's own type finds wrong.
-pub fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    from: D,
-) -> Result<T, D::Error> {
+pub fn null_as_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -175,10 +171,7 @@ mod tests {
     fn a_mark_needs_both_label_and_annotation() {
         let label = r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#;
         let note = r#""annotations":{"clusternet.io/origin":"created","other":"x"}"#;
-        assert_eq!(
-            meta(&format!("{{{label},{note}}}")).origin(),
-            Some(Origin::Created)
-        );
+        assert_eq!(meta(&format!("{{{label},{note}}}")).origin(), Some(Origin::Created));
         assert_eq!(meta(&format!("{{{label}}}")).origin(), None);
         assert_eq!(meta(&format!("{{{note}}}")).origin(), None);
     }
@@ -197,13 +190,7 @@ mod tests {
 
     #[test]
     fn identities_read_like_kubernetes_names() {
-        assert_eq!(
-            ObjectId::new("apps", "Deployment", "shop", "web").to_string(),
-            "Deployment.apps shop/web"
-        );
-        assert_eq!(
-            ObjectId::new("", "Namespace", "", "shop").to_string(),
-            "Namespace shop"
-        );
+        assert_eq!(ObjectId::new("apps", "Deployment", "shop", "web").to_string(), "Deployment.apps shop/web");
+        assert_eq!(ObjectId::new("", "Namespace", "", "shop").to_string(), "Namespace shop");
     }
 }

@@ -28,33 +28,18 @@ pub(super) enum Stop {
 
 impl Stop {
     pub(super) fn passing(code: u16, reason: &str, message: &str) -> Self {
-        Self::Refused(Refusal {
-            code,
-            reason: reason.into(),
-            message: cut(message),
-            permanent: false,
-        })
+        Self::Refused(Refusal { code, reason: reason.into(), message: cut(message), permanent: false })
     }
 
     pub(super) fn permanent(reason: &str, message: &str) -> Self {
-        Self::Refused(Refusal {
-            code: 400,
-            reason: reason.into(),
-            message: cut(message),
-            permanent: true,
-        })
+        Self::Refused(Refusal { code: 400, reason: reason.into(), message: cut(message), permanent: true })
     }
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         let permanent = status.is_permanent();
-        Self {
-            code: status.code,
-            message: cut(&status.message),
-            reason: status.reason,
-            permanent,
-        }
+        Self { code: status.code, message: cut(&status.message), reason: status.reason, permanent }
     }
 }
 

@@ -29,10 +29,7 @@ struct OwnedMeta {
 
 /// Moves client-side appliers' fields to our manager; nothing to move is no write.
 pub(super) async fn adopt(api: &Api, path: &str) -> Result<(), Failure> {
-    edit(api, path, |owned| {
-        take_over(owned.managed_fields).map(|entries| vec![replace(json!(entries))])
-    })
-    .await
+    edit(api, path, |owned| take_over(owned.managed_fields).map(|entries| vec![replace(json!(entries))])).await
 }
 
 /// Removes our mark and our ownership, and leaves every value as it is; only from the object with this UID.
@@ -40,20 +37,12 @@ pub(super) async fn release(api: &Api, path: &str, uid: &str) -> Result<(), Fail
     edit(api, path, |owned| {
         let mark = unmark(&owned.meta);
         let ours = owned.meta.uid == uid && !mark.is_empty();
-        ours.then(|| {
-            mark.into_iter()
-                .chain([replace(let_go(owned.managed_fields))])
-                .collect()
-        })
+        ours.then(|| mark.into_iter().chain([replace(let_go(owned.managed_fields))]).collect())
     })
     .await
 }
 
-async fn edit(
-    api: &Api,
-    path: &str,
-    change: impl Fn(OwnedMeta) -> Option<Vec<Value>>,
-) -> Result<(), Failure> {
+async fn edit(api: &Api, path: &str, change: impl Fn(OwnedMeta) -> Option<Vec<Value>>) -> Result<(), Failure> {
     for attempt in 1.. {
         let Some(live) = api.find::<Owned>(path, Accept::Metadata).await? else {
             return Ok(());
@@ -63,10 +52,7 @@ async fn edit(
             return Ok(());
         };
         patch.push(lock);
-        let content = (
-            "application/json-patch+json",
-            json!(patch).to_string().into_bytes(),
-        );
+        let content = ("application/json-patch+json", json!(patch).to_string().into_bytes());
         let target = format!("{path}?fieldManager={AGENT}");
         match api.write::<Partial>(Method::PATCH, &target, content).await {
             Err(failure) if failure.code() == Some(409) && attempt < ATTEMPTS => {}
@@ -83,15 +69,7 @@ fn replace(entries: Value) -> Value {
 
 fn unmark(meta: &Meta) -> Vec<Value> {
     let remove = |map: &str, key: &str| json!({"op": "remove", "path": format!("/metadata/{map}/{}", key.replace('/', "~1"))});
-    let label = meta
-        .labels
-        .created_by
-        .as_ref()
-        .map(|_| remove("labels", CREATED_BY));
-    let annotation = meta
-        .annotations
-        .origin
-        .as_ref()
-        .map(|_| remove("annotations", ORIGIN));
+    let label = meta.labels.created_by.as_ref().map(|_| remove("labels", CREATED_BY));
+    let annotation = meta.annotations.origin.as_ref().map(|_| remove("annotations", ORIGIN));
     label.into_iter().chain(annotation).collect()
 }

@@ -18,18 +18,13 @@ const DECIMAL: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
 impl Quantity {
     /// Parses `1500m`, `2`, `3.5Gi`, `1e3`; `None` for anything else, negative amounts included.
     pub fn parse(text: &str) -> Option<Self> {
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, suffix) = text.split_at(split);
         let (multiplier, divisor) = scale(suffix)?;
         let (units, thousand_places) = decimal(number)?;
         let exact = units.checked_mul(multiplier)?.checked_mul(1000)?;
         let milli = ceil_div(exact, divisor.checked_mul(thousand_places)?);
-        Some(Self {
-            milli,
-            binary: suffix.ends_with('i'),
-        })
+        Some(Self { milli, binary: suffix.ends_with('i') })
     }
 }
 
@@ -38,15 +33,8 @@ impl Add for Quantity {
 
     /// The form of the first non-zero amount is kept.
     fn add(self, other: Self) -> Self {
-        let binary = if self.milli == 0 {
-            other.binary
-        } else {
-            self.binary
-        };
-        Self {
-            milli: self.milli.saturating_add(other.milli),
-            binary,
-        }
+        let binary = if self.milli == 0 { other.binary } else { self.binary };
+        Self { milli: self.milli.saturating_add(other.milli), binary }
     }
 }
 
@@ -55,11 +43,7 @@ impl fmt::Display for Quantity {
         if self.milli % 1000 != 0 {
             return write!(f, "{}m", self.milli);
         }
-        let (base, suffixes) = if self.binary {
-            (1024, BINARY)
-        } else {
-            (1000, DECIMAL)
-        };
+        let (base, suffixes) = if self.binary { (1024, BINARY) } else { (1000, DECIMAL) };
         let (mut amount, mut at) = (self.milli / 1000, 0);
         while amount != 0 && amount % base == 0 && at + 1 < suffixes.len() {
             (amount, at) = (amount / base, at + 1);
@@ -85,9 +69,7 @@ fn scale(suffix: &str) -> Option<(i128, i128)> {
 }
 
 fn exponent(power: i32) -> Option<(i128, i128)> {
-    let scale = 10_i128
-        .checked_pow(power.unsigned_abs())
-        .filter(|_| power.abs() <= 18)?;
+    let scale = 10_i128.checked_pow(power.unsigned_abs()).filter(|_| power.abs() <= 18)?;
     Some(if power < 0 { (1, scale) } else { (scale, 1) })
 }
 
@@ -110,13 +92,8 @@ mod tests {
     use super::*;
 
     fn sum(parts: &[&str]) -> String {
-        let parse =
-            |text: &&str| Quantity::parse(text).unwrap_or_else(|| panic!("{text} is no quantity"));
-        parts
-            .iter()
-            .map(parse)
-            .fold(Quantity::default(), Quantity::add)
-            .to_string()
+        let parse = |text: &&str| Quantity::parse(text).unwrap_or_else(|| panic!("{text} is no quantity"));
+        parts.iter().map(parse).fold(Quantity::default(), Quantity::add).to_string()
     }
 
     #[test]
@@ -138,19 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_none() {
-        for text in [
-            "",
-            ".",
-            "-1",
-            "1.2.3",
-            "1Xi",
-            "1e",
-            "1e99",
-            "Gi",
-            "99999999999999999999999",
-            "1Ei9",
-            "999999999999999999Ei",
-        ] {
+        for text in ["", ".", "-1", "1.2.3", "1Xi", "1e", "1e99", "Gi", "99999999999999999999999", "1Ei9", "999999999999999999Ei"] {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
         assert_eq!(sum(&["999999999999Ei"]), "999999999999Ei");

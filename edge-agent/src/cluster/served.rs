@@ -81,9 +81,7 @@ impl Group {
         let preferred = self.preferred_version.iter();
         let mut versions: Vec<_> = preferred.map(|group| group.version.clone()).collect();
         let rest = self.versions.iter().map(|group| group.version.clone());
-        versions.extend(rest.filter(|version| {
-            Some(version) != self.preferred_version.as_ref().map(|p| &p.version)
-        }));
+        versions.extend(rest.filter(|version| Some(version) != self.preferred_version.as_ref().map(|p| &p.version)));
         versions
     }
 }
@@ -126,39 +124,28 @@ mod tests {
     use super::*;
 
     fn entry(json: &str) -> Option<Resource> {
-        serde_json::from_str::<Entry>(json)
-            .expect("test entry")
-            .resource("apps", "v1")
+        serde_json::from_str::<Entry>(json).expect("test entry").resource("apps", "v1")
     }
 
     #[test]
     fn subresources_are_no_resources() {
-        assert_eq!(
-            entry(r#"{"name":"deployments/scale","kind":"Scale"}"#),
-            None
-        );
+        assert_eq!(entry(r#"{"name":"deployments/scale","kind":"Scale"}"#), None);
     }
 
     #[test]
     fn paths_follow_scope() {
-        let web = entry(
-            r#"{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["list"]}"#,
-        );
+        let web = entry(r#"{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["list"]}"#);
         let web = web.expect("a resource");
-        assert_eq!(
-            web.object("shop", "web"),
-            "/apis/apps/v1/namespaces/shop/deployments/web"
-        );
+        assert_eq!(web.object("shop", "web"), "/apis/apps/v1/namespaces/shop/deployments/web");
         assert_eq!(web.collection(""), "/apis/apps/v1/deployments");
         assert!(web.listable && !web.deletable);
     }
 
     #[test]
     fn the_preferred_version_comes_first_and_once() {
-        let group: Group = serde_json::from_str(
-            r#"{"name":"g","versions":[{"version":"v1"},{"version":"v2"}],"preferredVersion":{"version":"v2"}}"#,
-        )
-        .expect("test group");
+        let group: Group =
+            serde_json::from_str(r#"{"name":"g","versions":[{"version":"v1"},{"version":"v2"}],"preferredVersion":{"version":"v2"}}"#)
+                .expect("test group");
         assert_eq!(group.preferred_first(), ["v2", "v1"]);
     }
 }

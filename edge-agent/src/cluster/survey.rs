@@ -45,35 +45,18 @@ pub struct Unread {
 ///
 /// # Errors
 /// The kinds themselves can't be enumerated.
-pub async fn survey(
-    api: &Api,
-    discovery: &Discovery,
-    visit: &mut (dyn FnMut(Found) + Send),
-) -> Result<Vec<Unread>, Failure> {
+pub async fn survey(api: &Api, discovery: &Discovery, visit: &mut (dyn FnMut(Found) + Send)) -> Result<Vec<Unread>, Failure> {
     let mut unread = Vec::new();
-    for kind in discovery
-        .listable()
-        .await?
-        .iter()
-        .filter(|kind| kind.deletable)
-    {
+    for kind in discovery.listable().await?.iter().filter(|kind| kind.deletable) {
         if let Err(failure) = one_kind(api, kind, visit).await {
             let (group, plain) = (kind.group.clone(), kind.kind.clone());
-            unread.push(Unread {
-                group,
-                kind: plain,
-                why: failure.to_string(),
-            });
+            unread.push(Unread { group, kind: plain, why: failure.to_string() });
         }
     }
     Ok(unread)
 }
 
-async fn one_kind(
-    api: &Api,
-    kind: &Resource,
-    visit: &mut (dyn FnMut(Found) + Send),
-) -> Result<(), Failure> {
+async fn one_kind(api: &Api, kind: &Resource, visit: &mut (dyn FnMut(Found) + Send)) -> Result<(), Failure> {
     let mut attempt = 1;
     while let Err(failure) = pages(api, kind, visit).await {
         let expired = failure.code() == Some(410);
@@ -85,16 +68,11 @@ async fn one_kind(
     Ok(())
 }
 
-async fn pages(
-    api: &Api,
-    kind: &Resource,
-    visit: &mut (dyn FnMut(Found) + Send),
-) -> Result<(), Failure> {
+async fn pages(api: &Api, kind: &Resource, visit: &mut (dyn FnMut(Found) + Send)) -> Result<(), Failure> {
     let selector = format!("{CREATED_BY}={AGENT}");
     let mut pager = Pager::new(&kind.collection(""), &selector, Accept::MetadataList);
     while let Some(page) = pager.page::<Partial>(api).await? {
-        page.into_iter()
-            .for_each(|item| visit(found(kind, item.metadata)));
+        page.into_iter().for_each(|item| visit(found(kind, item.metadata)));
     }
     Ok(())
 }

@@ -11,10 +11,7 @@ use super::{World, config_map, deployment, support};
 
 #[tokio::test]
 async fn facts_are_what_the_server_and_its_nodes_say() {
-    for (name, ready, cpu, memory) in [
-        ("f1", "True", "3920m", "8Gi"),
-        ("f2", "False", "80m", "512Mi"),
-    ] {
+    for (name, ready, cpu, memory) in [("f1", "True", "3920m", "8Gi"), ("f2", "False", "80m", "512Mi")] {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
         support::kubectl(&["create", "-f", "-"], &node.to_string());
         let status = json!({"status": {
@@ -22,47 +19,17 @@ async fn facts_are_what_the_server_and_its_nodes_say() {
             "allocatable": {"cpu": cpu, "memory": memory},
             "conditions": [{"type": "Ready", "status": ready}]}});
         let patch = status.to_string();
-        support::kubectl(
-            &[
-                "patch",
-                "node",
-                name,
-                "--subresource=status",
-                "--type=merge",
-                "-p",
-                &patch,
-            ],
-            "",
-        );
+        support::kubectl(&["patch", "node", name, "--subresource=status", "--type=merge", "-p", &patch], "");
     }
     let world = World::new().await;
     let facts = collect(&world.api).await.expect("facts");
-    assert!(
-        facts.k8s_version.starts_with("v1."),
-        "{}",
-        facts.k8s_version
-    );
-    assert!(
-        facts.platform.starts_with("linux/")
-            && facts.apiserver_url.starts_with("https://127.0.0.1:")
-    );
+    assert!(facts.k8s_version.starts_with("v1."), "{}", facts.k8s_version);
+    assert!(facts.platform.starts_with("linux/") && facts.apiserver_url.starts_with("https://127.0.0.1:"));
     assert!(facts.healthz && facts.livez && facts.readyz);
-    let statistics = NodeStatistics {
-        ready_nodes: 1,
-        not_ready_nodes: 1,
-        ..NodeStatistics::default()
-    };
+    let statistics = NodeStatistics { ready_nodes: 1, not_ready_nodes: 1, ..NodeStatistics::default() };
     assert_eq!(facts.nodes.node_statistics, statistics);
-    let sums = |cpu: &str| {
-        BTreeMap::from([
-            ("cpu".to_owned(), cpu.to_owned()),
-            ("memory".into(), "8704Mi".into()),
-        ])
-    };
-    assert_eq!(
-        (facts.nodes.capacity, facts.nodes.allocatable),
-        (sums("8"), sums("4"))
-    );
+    let sums = |cpu: &str| BTreeMap::from([("cpu".to_owned(), cpu.to_owned()), ("memory".into(), "8704Mi".into())]);
+    assert_eq!((facts.nodes.capacity, facts.nodes.allocatable), (sums("8"), sums("4")));
 }
 
 #[tokio::test]
@@ -70,15 +37,7 @@ async fn the_identity_is_the_uid_of_the_lease_and_stays() {
     let world = World::new().await;
     let id = cluster_id(&world.api).await.expect("an identity");
     assert_eq!(cluster_id(&world.api).await.expect("an identity"), id);
-    let get = [
-        "-n",
-        "clusternet-system",
-        "get",
-        "lease",
-        "clusternet-agent",
-        "-o",
-        "jsonpath={.metadata.uid}",
-    ];
+    let get = ["-n", "clusternet-system", "get", "lease", "clusternet-agent", "-o", "jsonpath={.metadata.uid}"];
     assert_eq!(support::kubectl(&get, ""), id);
 }
 
@@ -91,40 +50,23 @@ async fn a_survey_finds_everything_of_ours_over_many_pages_and_nothing_else() {
         applied.insert(format!("c{n}"), world.put(&object).await);
     }
     let web = world.put(&deployment("f-survey", "web", "web")).await;
-    support::kubectl(
-        &["create", "-f", "-"],
-        &config_map("f-survey", "theirs", json!({})).to_string(),
-    );
+    support::kubectl(&["create", "-f", "-"], &config_map("f-survey", "theirs", json!({})).to_string());
     let mut found = BTreeMap::new();
     let mut visit = |object: Found| {
         if object.id.namespace == "f-survey" {
             found.insert((object.id.kind.clone(), object.id.name.clone()), object);
         }
     };
-    let unread = survey(&world.api, &world.discovery, &mut visit)
-        .await
-        .expect("survey");
+    let unread = survey(&world.api, &world.discovery, &mut visit).await.expect("survey");
     // Definitions come and go in the tests beside this one.
-    let unread: Vec<_> = unread
-        .iter()
-        .filter(|kind| kind.group != "example.com")
-        .collect();
+    let unread: Vec<_> = unread.iter().filter(|kind| kind.group != "example.com").collect();
     assert!(unread.is_empty(), "{unread:?}");
     assert_eq!(found.len(), applied.len() + 1);
     for (name, applied) in &applied {
         let object = &found[&("ConfigMap".to_owned(), name.clone())];
-        assert_eq!(
-            (&object.uid, &object.resource_version),
-            (&applied.uid, &applied.resource_version)
-        );
-        assert_eq!(
-            (object.origin, object.version.as_str()),
-            (Some(Origin::Created), "v1")
-        );
+        assert_eq!((&object.uid, &object.resource_version), (&applied.uid, &applied.resource_version));
+        assert_eq!((object.origin, object.version.as_str()), (Some(Origin::Created), "v1"));
     }
     let object = &found[&("Deployment".to_owned(), "web".to_owned())];
-    assert_eq!(
-        (&object.uid, object.generation, object.id.group.as_str()),
-        (&web.uid, 1, "apps")
-    );
+    assert_eq!((&object.uid, object.generation, object.id.group.as_str()), (&web.uid, 1, "apps"));
 }

@@ -32,32 +32,19 @@ impl World {
     async fn new() -> Self {
         let source = Source::Kubeconfig(support::member().kubeconfig.clone());
         let api = connect(&source).await.expect("kubeconfig is good");
-        Self {
-            discovery: Discovery::new(api.clone()),
-            api,
-            inventory: BTreeSet::new(),
-        }
+        Self { discovery: Discovery::new(api.clone()), api, inventory: BTreeSet::new() }
     }
 
     /// A world with a namespace made by the agent.
     async fn in_namespace(name: &str) -> (Self, Applied) {
         let mut world = Self::new().await;
-        let namespace = world
-            .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-            .await;
+        let namespace = world.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await;
         (world, namespace)
     }
 
     async fn apply(&self, object: &Value) -> Outcome {
         let (id, version) = identify(object);
-        apply(
-            &self.api,
-            &self.discovery,
-            &id,
-            &version,
-            object.to_string().as_bytes(),
-        )
-        .await
+        apply(&self.api, &self.discovery, &id, &version, object.to_string().as_bytes()).await
     }
 
     /// Applies what must be accepted, and remembers it.
@@ -80,24 +67,13 @@ impl World {
 
     async fn delete(&self, object: &Value, uid: &str) -> Deleted {
         let (id, version) = identify(object);
-        let target = Target {
-            id: &id,
-            version: &version,
-            uid,
-        };
-        delete(&self.api, &self.discovery, &target, &|id| {
-            self.inventory.contains(id)
-        })
-        .await
+        let target = Target { id: &id, version: &version, uid };
+        delete(&self.api, &self.discovery, &target, &|id| self.inventory.contains(id)).await
     }
 
     async fn wait_gone(&self, object: &Value, uid: &str) -> Deleted {
         let (id, version) = identify(object);
-        let target = Target {
-            id: &id,
-            version: &version,
-            uid,
-        };
+        let target = Target { id: &id, version: &version, uid };
         wait_gone(&self.api, &self.discovery, &target, Duration::from_secs(60)).await
     }
 }
@@ -107,12 +83,7 @@ fn identify(object: &Value) -> (ObjectId, String) {
     let api_version = text(&object["apiVersion"]);
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     let metadata = &object["metadata"];
-    let id = ObjectId::new(
-        group,
-        &text(&object["kind"]),
-        &text(&metadata["namespace"]),
-        &text(&metadata["name"]),
-    );
+    let id = ObjectId::new(group, &text(&object["kind"]), &text(&metadata["namespace"]), &text(&metadata["name"]));
     (id, version.to_owned())
 }
 
@@ -148,17 +119,6 @@ fn definition(plural: &str, kind: &str) -> Value {
 
 /// One live object as kubectl shows it, managed fields included.
 fn live(namespace: &str, what: &str) -> Value {
-    let shown = support::kubectl(
-        &[
-            "-n",
-            namespace,
-            "get",
-            what,
-            "-o",
-            "json",
-            "--show-managed-fields",
-        ],
-        "",
-    );
+    let shown = support::kubectl(&["-n", namespace, "get", what, "-o", "json", "--show-managed-fields"], "");
     serde_json::from_str(&shown).expect("kubectl prints JSON")
 }

@@ -13,10 +13,7 @@ fn namespace(name: &str) -> Value {
 }
 
 fn kept_by(objects: &[ObjectId]) -> Deleted {
-    Deleted::Kept {
-        why: Why::NotEmpty,
-        first: objects.to_vec(),
-    }
+    Deleted::Kept { why: Why::NotEmpty, first: objects.to_vec() }
 }
 
 /// Waits until kubectl finds as many objects as the controllers are about to make.
@@ -35,28 +32,13 @@ async fn wait_for(namespace: &str, kind: &str, count: usize) {
 async fn a_namespace_with_somebody_elses_config_map_is_kept_and_the_config_map_named() {
     let (mut world, applied) = World::in_namespace("n-foreign").await;
     world.put(&config_map("n-foreign", "ours", json!({}))).await;
-    support::kubectl(
-        &["create", "-f", "-"],
-        &config_map("n-foreign", "theirs", json!({})).to_string(),
-    );
+    support::kubectl(&["create", "-f", "-"], &config_map("n-foreign", "theirs", json!({})).to_string());
     let theirs = ObjectId::new("", "ConfigMap", "n-foreign", "theirs");
-    assert_eq!(
-        world.delete(&namespace("n-foreign"), &applied.uid).await,
-        kept_by(&[theirs])
-    );
-    assert_eq!(
-        live("", "namespace/n-foreign")["metadata"]["deletionTimestamp"],
-        Value::Null
-    );
+    assert_eq!(world.delete(&namespace("n-foreign"), &applied.uid).await, kept_by(&[theirs]));
+    assert_eq!(live("", "namespace/n-foreign")["metadata"]["deletionTimestamp"], Value::Null);
     support::kubectl(&["-n", "n-foreign", "delete", "configmap", "theirs"], "");
-    assert_eq!(
-        world.delete(&namespace("n-foreign"), &applied.uid).await,
-        Deleted::Deleting
-    );
-    assert_eq!(
-        world.wait_gone(&namespace("n-foreign"), &applied.uid).await,
-        Deleted::Gone
-    );
+    assert_eq!(world.delete(&namespace("n-foreign"), &applied.uid).await, Deleted::Deleting);
+    assert_eq!(world.wait_gone(&namespace("n-foreign"), &applied.uid).await, Deleted::Gone);
 }
 
 #[tokio::test]
@@ -73,14 +55,8 @@ async fn what_controllers_made_of_our_objects_does_not_keep_a_namespace() {
     wait_for("n-ours", "endpoints", 1).await;
     wait_for("n-ours", "configmap/kube-root-ca.crt", 1).await;
     wait_for("n-ours", "serviceaccount/default", 1).await;
-    assert_eq!(
-        world.delete(&namespace("n-ours"), &applied.uid).await,
-        Deleted::Deleting
-    );
-    assert_eq!(
-        world.wait_gone(&namespace("n-ours"), &applied.uid).await,
-        Deleted::Gone
-    );
+    assert_eq!(world.delete(&namespace("n-ours"), &applied.uid).await, Deleted::Deleting);
+    assert_eq!(world.wait_gone(&namespace("n-ours"), &applied.uid).await, Deleted::Gone);
 }
 
 #[tokio::test]
@@ -90,11 +66,7 @@ async fn pods_of_somebody_elses_deployment_keep_a_namespace_and_ten_are_named() 
     theirs["spec"]["replicas"] = json!(60);
     support::kubectl(&["create", "-f", "-"], &theirs.to_string());
     wait_for("n-pods", "pods", 60).await;
-    let Deleted::Kept {
-        why: Why::NotEmpty,
-        first,
-    } = world.delete(&namespace("n-pods"), &applied.uid).await
-    else {
+    let Deleted::Kept { why: Why::NotEmpty, first } = world.delete(&namespace("n-pods"), &applied.uid).await else {
         panic!("the namespace was not kept");
     };
     assert_eq!(first.len(), 10);
@@ -113,31 +85,16 @@ async fn a_claim_keeps_a_namespace_whoever_owns_it() {
     });
     support::kubectl(&["create", "-f", "-"], &claim.to_string());
     let data = ObjectId::new("", "PersistentVolumeClaim", "n-claim", "data");
-    assert_eq!(
-        world.delete(&namespace("n-claim"), &applied.uid).await,
-        kept_by(&[data])
-    );
+    assert_eq!(world.delete(&namespace("n-claim"), &applied.uid).await, kept_by(&[data]));
 }
 
 #[tokio::test]
 async fn an_object_we_adopted_keeps_the_namespace() {
     let (mut world, applied) = World::in_namespace("n-adopted").await;
-    support::kubectl(
-        &["create", "-f", "-"],
-        &config_map("n-adopted", "c", json!({})).to_string(),
-    );
-    assert_eq!(
-        world
-            .put(&config_map("n-adopted", "c", json!({})))
-            .await
-            .origin,
-        Origin::Adopted
-    );
+    support::kubectl(&["create", "-f", "-"], &config_map("n-adopted", "c", json!({})).to_string());
+    assert_eq!(world.put(&config_map("n-adopted", "c", json!({}))).await.origin, Origin::Adopted);
     let adopted = ObjectId::new("", "ConfigMap", "n-adopted", "c");
-    assert_eq!(
-        world.delete(&namespace("n-adopted"), &applied.uid).await,
-        kept_by(&[adopted])
-    );
+    assert_eq!(world.delete(&namespace("n-adopted"), &applied.uid).await, kept_by(&[adopted]));
 }
 
 #[tokio::test]
@@ -145,12 +102,6 @@ async fn a_namespace_that_was_there_before_us_is_released() {
     support::kubectl(&["create", "namespace", "n-theirs"], "");
     let (world, applied) = World::in_namespace("n-theirs").await;
     assert_eq!(applied.origin, Origin::Adopted);
-    assert_eq!(
-        world.delete(&namespace("n-theirs"), &applied.uid).await,
-        Deleted::Released
-    );
-    assert_eq!(
-        live("", "namespace/n-theirs")["metadata"]["deletionTimestamp"],
-        Value::Null
-    );
+    assert_eq!(world.delete(&namespace("n-theirs"), &applied.uid).await, Deleted::Released);
+    assert_eq!(live("", "namespace/n-theirs")["metadata"]["deletionTimestamp"], Value::Null);
 }

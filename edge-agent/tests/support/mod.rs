@@ -36,12 +36,7 @@ pub fn kubectl(args: &[&str], input: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("kubectl is on the PATH");
-    child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(input.as_bytes())
-        .expect("kubectl reads");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("kubectl reads");
     let output = child.wait_with_output().expect("kubectl ends");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "kubectl {args:?}: {errors}");
@@ -56,51 +51,25 @@ pub fn free_port() -> u16 {
 
 fn start() -> Member {
     let programs = kubernetes();
-    let dir = tempfile::Builder::new()
-        .prefix("member-")
-        .tempdir()
-        .expect("temporary folder")
-        .keep();
+    let dir = tempfile::Builder::new().prefix("member-").tempdir().expect("temporary folder").keep();
     certificates(&dir);
     let [etcd, peer, port] = [free_port(), free_port(), free_port()];
     let kubeconfig = write_kubeconfig(&dir, port);
     let guards = vec![
-        guard(
-            &dir,
-            "etcd",
-            Path::new("etcd"),
-            &etcd_flags(&dir, etcd, peer),
-        ),
-        guard(
-            &dir,
-            "kube-apiserver",
-            &programs.join("kube-apiserver"),
-            &apiserver_flags(&dir, etcd, port),
-        ),
+        guard(&dir, "etcd", Path::new("etcd"), &etcd_flags(&dir, etcd, peer)),
+        guard(&dir, "kube-apiserver", &programs.join("kube-apiserver"), &apiserver_flags(&dir, etcd, port)),
     ];
-    let mut member = Member {
-        dir,
-        kubeconfig,
-        _guards: guards,
-    };
+    let mut member = Member { dir, kubeconfig, _guards: guards };
     wait_ready(&member);
     let flags = controller_flags(&member);
-    member._guards.push(guard(
-        &member.dir,
-        "kube-controller-manager",
-        &programs.join("kube-controller-manager"),
-        &flags,
-    ));
+    member._guards.push(guard(&member.dir, "kube-controller-manager", &programs.join("kube-controller-manager"), &flags));
     member
 }
 
 /// The folder of the Kubernetes programs, built if they are missing.
 fn kubernetes() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/testbed/build-kubernetes");
-    let output = Command::new(script)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("build-kubernetes runs");
+    let output = Command::new(script).stderr(Stdio::inherit()).output().expect("build-kubernetes runs");
     assert!(output.status.success(), "build-kubernetes failed");
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }
@@ -135,17 +104,11 @@ fn wait_ready(member: &Member) {
         std::thread::sleep(Duration::from_millis(200));
     }
     let log = fs::read_to_string(member.dir.join("kube-apiserver.log")).unwrap_or_default();
-    panic!(
-        "kube-apiserver is not ready after 120 s:\n{}",
-        &log[log.len().saturating_sub(3000)..]
-    );
+    panic!("kube-apiserver is not ready after 120 s:\n{}", &log[log.len().saturating_sub(3000)..]);
 }
 
 fn etcd_flags(dir: &Path, client: u16, peer: u16) -> Vec<String> {
-    let (client, peer) = (
-        format!("http://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
+    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     vec![
         format!("--data-dir={}/etcd", dir.display()),
         format!("--listen-client-urls={client}"),
@@ -170,10 +133,7 @@ fn apiserver_flags(dir: &Path, etcd: u16, port: u16) -> Vec<String> {
         format!("--client-ca-file={}", file("ca.crt")),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-key-file={}", file("accounts.pub")),
-        format!(
-            "--service-account-signing-key-file={}",
-            file("accounts.key")
-        ),
+        format!("--service-account-signing-key-file={}", file("accounts.key")),
         "--authorization-mode=Node,RBAC".into(),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
     ]
@@ -183,10 +143,7 @@ fn controller_flags(member: &Member) -> Vec<String> {
     let file = |name: &str| member.dir.join(name).display().to_string();
     vec![
         format!("--kubeconfig={}", member.kubeconfig.display()),
-        format!(
-            "--service-account-private-key-file={}",
-            file("accounts.key")
-        ),
+        format!("--service-account-private-key-file={}", file("accounts.key")),
         format!("--root-ca-file={}", file("ca.crt")),
         "--leader-elect=false".into(),
         "--secure-port=0".into(),
@@ -207,16 +164,8 @@ fn certificates(dir: &Path) {
         openssl genrsa -out accounts.key 2048
         openssl rsa -in accounts.key -pubout -out accounts.pub
     "#;
-    let output = Command::new("sh")
-        .args(["-c", SCRIPT])
-        .current_dir(dir)
-        .output()
-        .expect("openssl runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("sh").args(["-c", SCRIPT]).current_dir(dir).output().expect("openssl runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn write_kubeconfig(dir: &Path, port: u16) -> PathBuf {

@@ -48,16 +48,7 @@ impl Resource {
     pub fn verbs(&self) -> &'static [&'static str] {
         match self.role {
             Role::Virtual => &["create"],
-            _ => &[
-                "create",
-                "delete",
-                "deletecollection",
-                "get",
-                "list",
-                "patch",
-                "update",
-                "watch",
-            ],
+            _ => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         }
     }
 }
@@ -69,16 +60,12 @@ pub fn catalogue() -> &'static [Resource] {
 
 /// The kind served at `/apis/{group}/{version}/{plural}` (the core group is `""`).
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    catalogue()
-        .iter()
-        .find(|r| r.group == group && r.version == version && r.plural == plural)
+    catalogue().iter().find(|r| r.group == group && r.version == version && r.plural == plural)
 }
 
 /// The kind of this name in a group, whatever the version.
 pub fn find_kind(group: &str, kind: &str) -> Option<&'static Resource> {
-    catalogue()
-        .iter()
-        .find(|r| r.group == group && r.kind == kind)
+    catalogue().iter().find(|r| r.group == group && r.kind == kind)
 }
 
 /// The (group, version) pairs in catalogue order, each once.
@@ -89,16 +76,11 @@ pub fn group_versions() -> Vec<(&'static str, &'static str)> {
 }
 
 pub(super) fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 static CATALOGUE: LazyLock<Vec<Resource>> = LazyLock::new(|| {
-    let file: File = serde_json::from_str(include_str!("../../data/kinds.json"))
-        .expect("kinds.json is generated and tested");
+    let file: File = serde_json::from_str(include_str!("../../data/kinds.json")).expect("kinds.json is generated and tested");
     let mut all: Vec<Resource> = file.kinds.into_iter().map(Row::into_resource).collect();
     all.extend(own());
     all
@@ -109,27 +91,9 @@ fn own() -> [Resource; 4] {
     let clusters = ("clusters.clusternet.io", "v1beta1");
     [
         own_kind(apps, "Manifest", "manifests", "manifest", &[]),
-        own_kind(
-            apps,
-            "Subscription",
-            "subscriptions",
-            "subscription",
-            &["sub", "subs"],
-        ),
-        own_kind(
-            clusters,
-            "ClusterRegistrationRequest",
-            "clusterregistrationrequests",
-            "clusterregistrationrequest",
-            &["clsrr"],
-        ),
-        own_kind(
-            clusters,
-            "ManagedCluster",
-            "managedclusters",
-            "managedcluster",
-            &["mcls"],
-        ),
+        own_kind(apps, "Subscription", "subscriptions", "subscription", &["sub", "subs"]),
+        own_kind(clusters, "ClusterRegistrationRequest", "clusterregistrationrequests", "clusterregistrationrequest", &["clsrr"]),
+        own_kind(clusters, "ManagedCluster", "managedclusters", "managedcluster", &["mcls"]),
     ]
 }
 
@@ -205,47 +169,20 @@ mod tests {
     fn native_and_own_kinds_are_found_by_path_and_by_kind() {
         let deployment = find("apps", "v1", "deployments").unwrap();
         assert_eq!(
-            (
-                deployment.kind,
-                deployment.role,
-                deployment.scale,
-                deployment.short_names
-            ),
+            (deployment.kind, deployment.role, deployment.scale, deployment.short_names),
             ("Deployment", Role::Template, true, &["deploy"][..])
         );
         assert_eq!(deployment.api_version(), "apps/v1");
-        assert_eq!(
-            find_kind("", "Namespace").map(|r| (r.plural, r.namespaced)),
-            Some(("namespaces", false))
-        );
-        assert_eq!(
-            find_kind("apps.clusternet.io", "Subscription").map(|r| r.role),
-            Some(Role::Own)
-        );
+        assert_eq!(find_kind("", "Namespace").map(|r| (r.plural, r.namespaced)), Some(("namespaces", false)));
+        assert_eq!(find_kind("apps.clusternet.io", "Subscription").map(|r| r.role), Some(Role::Own));
         assert!(find("apps", "v1beta1", "deployments").is_none());
-        assert!(
-            find_kind("", "Node").is_none(),
-            "a member's nodes are nobody's template"
-        );
+        assert!(find_kind("", "Node").is_none(), "a member's nodes are nobody's template");
     }
 
     #[test]
     fn the_live_and_virtual_kinds_are_the_closed_lists() {
-        let named = |role| {
-            catalogue()
-                .iter()
-                .filter(|r| r.role == role)
-                .map(|r| format!("{}/{}", r.group, r.plural))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            named(Role::Live),
-            [
-                "/events",
-                "coordination.k8s.io/leases",
-                "events.k8s.io/events"
-            ]
-        );
+        let named = |role| catalogue().iter().filter(|r| r.role == role).map(|r| format!("{}/{}", r.group, r.plural)).collect::<Vec<_>>();
+        assert_eq!(named(Role::Live), ["/events", "coordination.k8s.io/leases", "events.k8s.io/events"]);
         assert_eq!(
             named(Role::Virtual),
             [
@@ -254,11 +191,7 @@ mod tests {
                 "authorization.k8s.io/selfsubjectrulesreviews"
             ]
         );
-        assert!(
-            named(Role::Template).len() > 40,
-            "{:?}",
-            named(Role::Template)
-        );
+        assert!(named(Role::Template).len() > 40, "{:?}", named(Role::Template));
     }
 
     #[test]

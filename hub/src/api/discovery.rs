@@ -17,19 +17,14 @@ pub fn api_versions() -> Value {
 
 /// The answer to `GET /apis`.
 pub fn api_groups() -> Value {
-    let groups: Vec<Value> = group_versions()
-        .into_iter()
-        .filter(|(group, _)| !group.is_empty())
-        .map(|(g, v)| api_group_fields(g, v))
-        .collect();
+    let groups: Vec<Value> =
+        group_versions().into_iter().filter(|(group, _)| !group.is_empty()).map(|(g, v)| api_group_fields(g, v)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// The answer to `GET /apis/{group}`, or `None` for a group that is not served.
 pub fn api_group(group: &str) -> Option<Value> {
-    let (name, version) = group_versions()
-        .into_iter()
-        .find(|(g, _)| !g.is_empty() && *g == group)?;
+    let (name, version) = group_versions().into_iter().find(|(g, _)| !g.is_empty() && *g == group)?;
     let mut answer = api_group_fields(name, version);
     answer["kind"] = json!("APIGroup");
     answer["apiVersion"] = json!("v1");
@@ -43,30 +38,19 @@ pub fn api_resources(group: &str, version: &str) -> Option<Value> {
         return None;
     }
     let rows: Vec<Value> = served.into_iter().flat_map(legacy_rows).collect();
-    Some(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": rows}),
-    )
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version), "resources": rows}))
 }
 
 /// The `APIGroupDiscoveryList` of `/api` (`core`) or `/apis`, in version `v2` or else `v2beta1`.
 pub fn aggregated(core: bool, v2: bool) -> Value {
-    let items: Vec<Value> = group_versions()
-        .into_iter()
-        .filter(|(group, _)| group.is_empty() == core)
-        .map(|(g, v)| aggregated_group(g, v))
-        .collect();
-    let version = if v2 {
-        "apidiscovery.k8s.io/v2"
-    } else {
-        "apidiscovery.k8s.io/v2beta1"
-    };
+    let items: Vec<Value> =
+        group_versions().into_iter().filter(|(group, _)| group.is_empty() == core).map(|(g, v)| aggregated_group(g, v)).collect();
+    let version = if v2 { "apidiscovery.k8s.io/v2" } else { "apidiscovery.k8s.io/v2beta1" };
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": version, "metadata": {}, "items": items})
 }
 
 fn resources<'a>(group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Resource> + 'a {
-    catalogue()
-        .iter()
-        .filter(move |r| r.group == group && r.version == version)
+    catalogue().iter().filter(move |r| r.group == group && r.version == version)
 }
 
 fn api_group_fields(group: &str, version: &str) -> Value {
@@ -95,11 +79,7 @@ fn legacy_rows(r: &'static Resource) -> Vec<Value> {
 const SUB_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 fn aggregated_group(group: &'static str, version: &'static str) -> Value {
-    let metadata = if group.is_empty() {
-        json!({})
-    } else {
-        json!({"name": group})
-    };
+    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
     let rows: Vec<Value> = resources(group, version).map(aggregated_row).collect();
     json!({"metadata": metadata, "versions": [{"version": version, "resources": rows, "freshness": "Current"}]})
 }
@@ -117,13 +97,11 @@ fn aggregated_row(r: &Resource) -> Value {
     put_names(fields, r);
     let mut subresources = Vec::new();
     if r.status {
-        subresources
-            .push(json!({"subresource": "status", "responseKind": own_kind, "verbs": SUB_VERBS}));
+        subresources.push(json!({"subresource": "status", "responseKind": own_kind, "verbs": SUB_VERBS}));
     }
     if r.scale {
         let kind = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
-        subresources
-            .push(json!({"subresource": "scale", "responseKind": kind, "verbs": SUB_VERBS}));
+        subresources.push(json!({"subresource": "scale", "responseKind": kind, "verbs": SUB_VERBS}));
     }
     if !subresources.is_empty() {
         fields.insert("subresources".into(), Value::Array(subresources));
@@ -155,13 +133,7 @@ mod tests {
 
     #[test]
     fn nothing_in_discovery_is_null() {
-        for doc in [
-            api_versions(),
-            api_groups(),
-            aggregated(true, true),
-            aggregated(false, true),
-            api_resources("apps", "v1").unwrap(),
-        ] {
+        for doc in [api_versions(), api_groups(), aggregated(true, true), aggregated(false, true), api_resources("apps", "v1").unwrap()] {
             assert!(no_nulls(&doc), "{doc}");
         }
     }
@@ -169,16 +141,9 @@ mod tests {
     #[test]
     fn a_resource_is_listed_with_its_subresources() {
         let apps = api_resources("apps", "v1").unwrap();
-        let names: Vec<&str> = apps["resources"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|r| r["name"].as_str())
-            .collect();
+        let names: Vec<&str> = apps["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(
-            names.contains(&"deployments")
-                && names.contains(&"deployments/status")
-                && names.contains(&"deployments/scale"),
+            names.contains(&"deployments") && names.contains(&"deployments/status") && names.contains(&"deployments/scale"),
             "{names:?}"
         );
         assert_eq!(apps["groupVersion"], "apps/v1");
@@ -192,43 +157,20 @@ mod tests {
         assert_eq!(core["apiVersion"], "apidiscovery.k8s.io/v2");
         let others = aggregated(false, false);
         assert_eq!(others["apiVersion"], "apidiscovery.k8s.io/v2beta1");
-        let names: Vec<&str> = others["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|g| g["metadata"]["name"].as_str())
-            .collect();
-        assert!(
-            names.contains(&"clusters.clusternet.io")
-                && names.contains(&"apps")
-                && !names.contains(&""),
-            "{names:?}"
-        );
-        assert_eq!(
-            api_groups()["groups"].as_array().unwrap().len(),
-            names.len()
-        );
+        let names: Vec<&str> = others["items"].as_array().unwrap().iter().filter_map(|g| g["metadata"]["name"].as_str()).collect();
+        assert!(names.contains(&"clusters.clusternet.io") && names.contains(&"apps") && !names.contains(&""), "{names:?}");
+        assert_eq!(api_groups()["groups"].as_array().unwrap().len(), names.len());
     }
 
     #[test]
     fn a_single_group_is_described_and_an_unknown_one_is_not() {
-        assert_eq!(
-            api_group("apps").unwrap()["preferredVersion"]["groupVersion"],
-            "apps/v1"
-        );
+        assert_eq!(api_group("apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
         assert!(api_group("").is_none() && api_group("nothing.example").is_none());
     }
 
     #[test]
     fn virtual_kinds_only_create() {
         let doc = api_resources("authorization.k8s.io", "v1").unwrap();
-        assert!(
-            doc["resources"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .all(|r| r["verbs"] == json!(["create"])),
-            "{doc}"
-        );
+        assert!(doc["resources"].as_array().unwrap().iter().all(|r| r["verbs"] == json!(["create"])), "{doc}");
     }
 }

@@ -39,7 +39,10 @@ impl Identity {
         }
         let message = format!(
             "{} is forbidden: User {:?} cannot {verb} resource {:?} in API group {:?}: use the admin token for this",
-            qualified(resource), self.user, resource.plural, resource.group
+            qualified(resource),
+            self.user,
+            resource.plural,
+            resource.group
         );
         Err(Failure::new(403, "Forbidden", message))
     }

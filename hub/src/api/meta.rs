@@ -34,7 +34,11 @@ pub fn prepare_create(resource: &Resource, namespace: Option<&str>, mut object: 
     if name.is_empty() {
         let base = text(metadata, "generateName");
         if base.is_empty() {
-            let cause = Cause { field: "metadata.name".into(), reason: "FieldValueRequired", message: "Required value: name or generateName is required".into() };
+            let cause = Cause {
+                field: "metadata.name".into(),
+                reason: "FieldValueRequired",
+                message: "Required value: name or generateName is required".into(),
+            };
             return Err(Failure::invalid(resource, "", vec![cause]));
         }
         let base: String = base.chars().take(247).collect();
@@ -146,7 +150,9 @@ fn check_shape(resource: &Resource, object: &mut Value) -> Result<(), Failure> {
         return Err(Failure::bad_request(message));
     }
     if !version.is_empty() && version != expected && resource.role != Role::Template {
-        return Err(Failure::bad_request(format!("the API version in the data ({version}) does not match the expected API version ({expected})")));
+        return Err(Failure::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        )));
     }
     map.insert("apiVersion".into(), expected.into());
     map.insert("kind".into(), resource.kind.into());

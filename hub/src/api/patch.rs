@@ -28,7 +28,10 @@ impl Patch {
             "application/json-patch+json" => {
                 let patch: JsonPatch = serde_json::from_slice(body).map_err(|error| unreadable("JSON patch", error))?;
                 if patch.0.len() > MOST_OPERATIONS {
-                    return Err(Failure::too_large(format!("a JSON patch may have {MOST_OPERATIONS} operations, this one has {}", patch.0.len())));
+                    return Err(Failure::too_large(format!(
+                        "a JSON patch may have {MOST_OPERATIONS} operations, this one has {}",
+                        patch.0.len()
+                    )));
                 }
                 Ok(Self::Json(patch))
             }

@@ -113,10 +113,12 @@ struct Start {
 impl Start {
     fn of(store: &Store, options: &Options) -> Result<Self, Failure> {
         if let Some(token) = &options.continue_token {
-            let (version, namespace, name) =
-                read_token(token).ok_or_else(|| Failure::bad_request("the continue token is not one of this server: list again without it"))?;
+            let (version, namespace, name) = read_token(token)
+                .ok_or_else(|| Failure::bad_request("the continue token is not one of this server: list again without it"))?;
             // The first page's version is given again, so a watch from it replays what changed between the pages.
-            store.watch(version).map_err(|error| Failure::expired(format!("the continue token is too old, list again without it: {error}")))?;
+            store
+                .watch(version)
+                .map_err(|error| Failure::expired(format!("the continue token is too old, list again without it: {error}")))?;
             return Ok(Self { after: Some((namespace, name)), resource_version: Some(version) });
         }
         Ok(Self { after: None, resource_version: None })

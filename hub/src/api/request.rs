@@ -152,7 +152,11 @@ pub fn decode_object(parts: &Parts, body: &[u8]) -> Result<Value, Failure> {
             return Err(Failure::unsupported(format!("the body of the request was {other:?}; this server takes {accepted}")));
         }
     };
-    if value.is_object() { Ok(value) } else { Err(Failure::bad_request("the request body is not an object: it must have apiVersion, kind and metadata")) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(Failure::bad_request("the request body is not an object: it must have apiVersion, kind and metadata"))
+    }
 }
 
 /// Reads YAML (hence JSON too).

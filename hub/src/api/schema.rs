@@ -102,7 +102,8 @@ fn validate_at(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause
         return;
     }
     if let Some(wanted) = wrong_type(schema, value) {
-        let message = format!("Invalid value: {:?}: {} in body must be of type {wanted}: {:?}", type_of(value), shown(path), type_of(value));
+        let message =
+            format!("Invalid value: {:?}: {} in body must be of type {wanted}: {:?}", type_of(value), shown(path), type_of(value));
         causes.push(Cause { field: shown(path), reason: "FieldValueTypeInvalid", message });
         return;
     }
@@ -256,7 +257,10 @@ mod tests {
         let mut unknown = prune(&schema(), &mut object);
         unknown.sort();
         assert_eq!(unknown, ["spec.feeds[0].x", "spek"]);
-        assert_eq!(object, json!({"kind": "X", "metadata": {"any": 1}, "spec": {"feeds": [{"kind": "A"}], "labels": {"a": "b"}, "free": {"y": 1}}}));
+        assert_eq!(
+            object,
+            json!({"kind": "X", "metadata": {"any": 1}, "spec": {"feeds": [{"kind": "A"}], "labels": {"a": "b"}, "free": {"y": 1}}})
+        );
     }
 
     #[test]
@@ -272,8 +276,14 @@ mod tests {
         assert!(fields(json!({"spec": {"feeds": [{"kind": "A"}]}})).is_empty());
         assert_eq!(fields(json!({})), ["spec"]);
         assert_eq!(fields(json!({"spec": {"feeds": []}})), ["spec.feeds"]);
-        assert_eq!(fields(json!({"spec": {"feeds": [{"kind": "a"}, {"weight": 10}, {"kind": 5}]}})), ["spec.feeds[0].kind", "spec.feeds[1].kind", "spec.feeds[1].weight", "spec.feeds[2].kind"]);
-        assert_eq!(fields(json!({"spec": {"feeds": [{"kind": "A"}], "strategy": "C", "name": "long", "labels": {"a": 1}}})), ["spec.labels.a", "spec.name", "spec.strategy"]);
+        assert_eq!(
+            fields(json!({"spec": {"feeds": [{"kind": "a"}, {"weight": 10}, {"kind": 5}]}})),
+            ["spec.feeds[0].kind", "spec.feeds[1].kind", "spec.feeds[1].weight", "spec.feeds[2].kind"]
+        );
+        assert_eq!(
+            fields(json!({"spec": {"feeds": [{"kind": "A"}], "strategy": "C", "name": "long", "labels": {"a": 1}}})),
+            ["spec.labels.a", "spec.name", "spec.strategy"]
+        );
         assert_eq!(fields(json!({"spec": []})), ["spec"]);
     }
 }

@@ -162,7 +162,9 @@ mod tests {
     #[test]
     fn label_selectors_cover_equality_sets_existence_and_order() {
         let object = json!({"metadata": {"labels": {"app": "web", "tier": "5"}}});
-        for holds in ["app=web", "app==web", "app!=db", "app in (db, web)", "app notin (db)", "app", "!gone", "gone!=x", "tier>4", "tier<6,app=web"] {
+        for holds in
+            ["app=web", "app==web", "app!=db", "app in (db, web)", "app notin (db)", "app", "!gone", "gone!=x", "tier>4", "tier<6,app=web"]
+        {
             assert!(matches(holds, &object), "{holds}");
         }
         for fails in ["app=db", "app!=web", "app in (db)", "app notin (web)", "gone", "!app", "tier>5", "app>1", "app=web,gone"] {

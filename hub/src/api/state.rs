@@ -109,7 +109,8 @@ pub(super) fn stamp() -> Stamp {
     let uid = uuid::Uuid::new_v4();
     // Kubernetes' alphabet for generated names: no vowels, so no words.
     let alphabet = b"bcdfghjklmnpqrstvwxz2456789";
-    let suffix = uuid::Uuid::new_v4().as_bytes()[..5].iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect();
+    let suffix =
+        uuid::Uuid::new_v4().as_bytes()[..5].iter().map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])).collect();
     let time = rfc3339::format(i64::try_from(seconds).unwrap_or(i64::MAX), 0, 0);
     Stamp { time, uid: uid.to_string(), suffix }
 }

@@ -145,9 +145,7 @@ impl Message {
 
     /// Whether the path is that of an embedded message.
     pub fn embeds(&self, path: &[u32]) -> bool {
-        self.by_number
-            .keys()
-            .any(|known| known.len() > path.len() && known.starts_with(path))
+        self.by_number.keys().any(|known| known.len() > path.len() && known.starts_with(path))
     }
 
     /// All fields.
@@ -176,17 +174,9 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let file: File = serde_json::from_str(include_str!("../../data/types.json"))
-        .expect("types.json is generated and tested");
-    let types = file
-        .types
-        .into_iter()
-        .map(|(name, fields)| (name, indexed(name, fields)))
-        .collect();
-    Table {
-        kinds: file.kinds,
-        types,
-    }
+    let file: File = serde_json::from_str(include_str!("../../data/types.json")).expect("types.json is generated and tested");
+    let types = file.types.into_iter().map(|(name, fields)| (name, indexed(name, fields))).collect();
+    Table { kinds: file.kinds, types }
 });
 
 #[derive(Deserialize)]
@@ -198,15 +188,8 @@ struct File {
 
 fn indexed(name: &'static str, fields: HashMap<&'static str, Field>) -> Message {
     let path = |field: &Field| field.via.iter().copied().chain([field.number]).collect();
-    let by_number = fields
-        .iter()
-        .map(|(name, field)| (path(field), *name))
-        .collect();
-    Message {
-        name,
-        fields,
-        by_number,
-    }
+    let by_number = fields.iter().map(|(name, field)| (path(field), *name)).collect();
+    Message { name, fields, by_number }
 }
 
 #[cfg(test)]
@@ -217,17 +200,10 @@ mod tests {
     #[test]
     fn every_native_kind_has_its_type() {
         for r in catalogue().iter().filter(|r| r.role != Role::Own) {
-            let found = of_kind(r.group, r.version, r.kind)
-                .unwrap_or_else(|| panic!("{}/{}", r.group, r.kind));
-            assert!(
-                found.field("metadata").is_some() || found.field("spec").is_some(),
-                "{found:?}"
-            );
+            let found = of_kind(r.group, r.version, r.kind).unwrap_or_else(|| panic!("{}/{}", r.group, r.kind));
+            assert!(found.field("metadata").is_some() || found.field("spec").is_some(), "{found:?}");
         }
-        assert_eq!(
-            of_kind("apps", "v1", "DeleteOptions").map(|m| m.name),
-            Some("meta.v1.DeleteOptions")
-        );
+        assert_eq!(of_kind("apps", "v1", "DeleteOptions").map(|m| m.name), Some("meta.v1.DeleteOptions"));
         assert!(of_kind("apps.clusternet.io", "v1alpha1", "Subscription").is_none());
     }
 
@@ -235,19 +211,9 @@ mod tests {
     fn every_type_that_a_field_names_is_in_the_table() {
         for message in TABLE.types.values() {
             for (name, field) in message.fields() {
-                assert_eq!(
-                    matches!(field.kind, FieldKind::Message(_)),
-                    field.message().is_some(),
-                    "{}.{name}",
-                    message.name
-                );
+                assert_eq!(matches!(field.kind, FieldKind::Message(_)), field.message().is_some(), "{}.{name}", message.name);
             }
-            assert_eq!(
-                message.by_number.len(),
-                message.fields.len(),
-                "{}: two fields share a number",
-                message.name
-            );
+            assert_eq!(message.by_number.len(), message.fields.len(), "{}: two fields share a number", message.name);
         }
     }
 
@@ -255,15 +221,9 @@ mod tests {
     fn the_keys_of_well_known_lists_are_known() {
         let field = |ty: &str, name: &str| message(ty).unwrap().field(name).unwrap();
         let ports = field("core.v1.ServiceSpec", "ports");
-        assert_eq!(
-            (ports.patch_strategy, ports.patch_merge_key, ports.list_type),
-            ("merge", "port", "map")
-        );
+        assert_eq!((ports.patch_strategy, ports.patch_merge_key, ports.list_type), ("merge", "port", "map"));
         assert_eq!(ports.list_map_keys, ["port", "protocol"]);
-        assert_eq!(
-            field("core.v1.ServicePort", "protocol").default,
-            Some(serde_json::json!("TCP"))
-        );
+        assert_eq!(field("core.v1.ServicePort", "protocol").default, Some(serde_json::json!("TCP")));
         assert!(field("core.v1.PodSpec", "volumes").patches_by("retainKeys"));
         assert_eq!(field("meta.v1.ObjectMeta", "finalizers").list_type, "set");
         assert_eq!(field("core.v1.Volume", "emptyDir").via, [2]);

@@ -301,5 +301,10 @@ fn missing_feed(call: &Call, index: usize, feed: &Value) -> Option<String> {
     let target = Target { resource, namespace, name: None, subresource: None };
     let missing = matches!(call.state.store().get(&target.key(text("name"))), Ok(None));
     let named = [text("namespace"), text("name")].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
-    missing.then(|| format!("spec.feeds[{index}]: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied", resource.kind))
+    missing.then(|| {
+        format!(
+            "spec.feeds[{index}]: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied",
+            resource.kind
+        )
+    })
 }

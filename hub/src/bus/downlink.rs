@@ -72,17 +72,17 @@ impl Downlink {
     /// # Errors
     /// [`SendError::Closed`] or [`SendError::TooLarge`].
     pub async fn ready(&self, len: usize) -> Result<(), SendError> {
-        self.0.until(|state| match state.admits(len) {
-            Err(SendError::Full) => None,
-            answer => Some(answer),
-        }).await
+        self.0
+            .until(|state| match state.admits(len) {
+                Err(SendError::Full) => None,
+                answer => Some(answer),
+            })
+            .await
     }
 
     /// Waits until every frame taken has left for the socket; false when the connection ended before.
     pub async fn flushed(&self) -> bool {
-        self.0.until(|state| {
-            if state.queued == 0 { Some(true) } else { state.closed.map(|_| false) }
-        }).await
+        self.0.until(|state| if state.queued == 0 { Some(true) } else { state.closed.map(|_| false) }).await
     }
 
     /// Waits for the end of the connection.
@@ -294,7 +294,10 @@ mod tests {
         let down = link();
         down.0.set_subscribed(false);
         assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full));
-        let waiting = tokio::spawn({ let down = down.clone(); async move { down.ready(1).await } });
+        let waiting = tokio::spawn({
+            let down = down.clone();
+            async move { down.ready(1).await }
+        });
         tokio::task::yield_now().await;
         down.0.set_subscribed(true);
         assert_eq!(waiting.await.unwrap(), Ok(()));

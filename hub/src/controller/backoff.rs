@@ -14,9 +14,7 @@ pub struct Backoff {
 impl Backoff {
     /// The next wait, in full jitter up to 50 ms doubled for each failure in a row, at most 30 s.
     pub fn next(&mut self) -> Duration {
-        let ceiling = FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
+        let ceiling = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         ceiling.mul_f64(fastrand::f64())
     }

@@ -28,15 +28,8 @@ pub struct Receiver<K, V>(Arc<Shared<K, V>>);
 
 /// A new channel.
 pub fn channel<K, V>() -> (Sender<K, V>, Receiver<K, V>) {
-    let owed = Mutex::new(Owed {
-        order: VecDeque::new(),
-        values: HashMap::new(),
-        senders: 1,
-    });
-    let shared = Arc::new(Shared {
-        owed,
-        changed: Notify::new(),
-    });
+    let owed = Mutex::new(Owed { order: VecDeque::new(), values: HashMap::new(), senders: 1 });
+    let shared = Arc::new(Shared { owed, changed: Notify::new() });
     (Sender(shared.clone()), Receiver(shared))
 }
 

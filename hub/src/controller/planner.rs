@@ -75,23 +75,10 @@ struct Planner {
 pub async fn run(client: Client, outputs: Outputs, shutdown: CancellationToken) {
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let mut watches = JoinSet::new();
-    watches.spawn(watch(
-        Api::all(client.clone()),
-        sender.clone(),
-        Input::Subscription,
-    ));
-    watches.spawn(watch(
-        Api::namespaced(client.clone(), RESERVED_NAMESPACE),
-        sender.clone(),
-        Input::Manifest,
-    ));
+    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Subscription));
+    watches.spawn(watch(Api::namespaced(client.clone(), RESERVED_NAMESPACE), sender.clone(), Input::Manifest));
     watches.spawn(watch(Api::all(client), sender, Input::Cluster));
-    let mut planner = Planner {
-        index: Index::default(),
-        listed: BTreeSet::new(),
-        rv: 0,
-        outputs,
-    };
+    let mut planner = Planner { index: Index::default(), listed: BTreeSet::new(), rv: 0, outputs };
     let mut facts_due = Instant::now();
     loop {
         tokio::select! {
@@ -145,11 +132,8 @@ impl Planner {
         };
         match seen {
             Seen::Listed { objects, .. } => {
-                self.index
-                    .retain_subscriptions(&objects.iter().map(key).collect());
-                objects
-                    .into_iter()
-                    .for_each(|object| self.take_subscription(object));
+                self.index.retain_subscriptions(&objects.iter().map(key).collect());
+                objects.into_iter().for_each(|object| self.take_subscription(object));
             }
             Seen::Applied { object, .. } => self.take_subscription(object),
             Seen::Deleted { object, .. } => self.index.delete_subscription(&key(&object)),
@@ -160,20 +144,15 @@ impl Planner {
     fn take_subscription(&mut self, object: Object<Subscription>) {
         match object {
             Object::Read(subscription) => self.index.apply_subscription(&subscription),
-            Object::Unreadable { namespace, name } => self
-                .index
-                .hold_unreadable_subscription(SubscriptionKey::new(namespace, name)),
+            Object::Unreadable { namespace, name } => self.index.hold_unreadable_subscription(SubscriptionKey::new(namespace, name)),
         }
     }
 
     fn see_manifest(&mut self, seen: Seen<Manifest>) {
         match seen {
             Seen::Listed { objects, .. } => {
-                self.index
-                    .retain_manifests(&objects.iter().map(|object| object.name().name).collect());
-                objects
-                    .into_iter()
-                    .for_each(|object| self.take_manifest(object));
+                self.index.retain_manifests(&objects.iter().map(|object| object.name().name).collect());
+                objects.into_iter().for_each(|object| self.take_manifest(object));
             }
             Seen::Applied { object, .. } => self.take_manifest(object),
             Seen::Deleted { object, .. } => self.index.delete_manifest(&object.name().name),
@@ -194,11 +173,8 @@ impl Planner {
     fn see_cluster(&mut self, seen: Seen<ManagedCluster>) {
         match seen {
             Seen::Listed { objects, .. } => {
-                self.index
-                    .retain_clusters(&objects.iter().map(Object::name).collect());
-                objects
-                    .into_iter()
-                    .for_each(|object| self.take_cluster(object));
+                self.index.retain_clusters(&objects.iter().map(Object::name).collect());
+                objects.into_iter().for_each(|object| self.take_cluster(object));
             }
             Seen::Applied { object, .. } => self.take_cluster(object),
             Seen::Deleted { object, .. } => self.index.delete_cluster(&object.name()),
@@ -228,56 +204,24 @@ impl Planner {
         for change in self.index.take_plans() {
             self.emit_plan(change);
         }
-        let now = Position {
-            synced: true,
-            rv: self.rv,
-        };
+        let now = Position { synced: true, rv: self.rv };
         let before = self.outputs.position.send_replace(now);
         if !before.synced {
-            info!(
-                rv = now.rv,
-                "every kind is listed and every list is planned"
-            );
+            info!(rv = now.rv, "every kind is listed and every list is planned");
         }
     }
 
     fn emit_plan(&self, change: ClusterChange) {
         match change {
-            ClusterChange::Planned {
-                cluster,
-                cluster_id,
-                sid,
-                entries,
-                confirm_prune,
-            } => {
-                let update = PlanUpdate {
-                    cluster: cluster.clone(),
-                    sid,
-                    entries: entries.clone(),
-                    rv: self.rv,
-                    confirm_prune,
-                };
-                self.outputs
-                    .plans
-                    .send(cluster.clone(), PlanEvent::Update(update));
-                let input = StatusInput::Plan {
-                    cluster: cluster.clone(),
-                    cluster_id,
-                    rv: self.rv,
-                    entries,
-                };
-                self.outputs
-                    .statuses
-                    .send(StatusKey::Cluster(cluster), input);
+            ClusterChange::Planned { cluster, cluster_id, sid, entries, confirm_prune } => {
+                let update = PlanUpdate { cluster: cluster.clone(), sid, entries: entries.clone(), rv: self.rv, confirm_prune };
+                self.outputs.plans.send(cluster.clone(), PlanEvent::Update(update));
+                let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries };
+                self.outputs.statuses.send(StatusKey::Cluster(cluster), input);
             }
             ClusterChange::Removed { cluster } => {
-                self.outputs
-                    .plans
-                    .send(cluster.clone(), PlanEvent::Removed(cluster.clone()));
-                self.outputs.statuses.send(
-                    StatusKey::Cluster(cluster.clone()),
-                    StatusInput::ClusterRemoved(cluster),
-                );
+                self.outputs.plans.send(cluster.clone(), PlanEvent::Removed(cluster.clone()));
+                self.outputs.statuses.send(StatusKey::Cluster(cluster.clone()), StatusInput::ClusterRemoved(cluster));
             }
         }
     }
@@ -285,16 +229,10 @@ impl Planner {
     fn emit_facts(&mut self) {
         for change in self.index.take_facts() {
             let (key, input) = match change {
-                SubscriptionChange::Facts(facts) => {
-                    (facts.reference.key(), StatusInput::Facts(facts))
-                }
-                SubscriptionChange::Removed(key) => {
-                    (key.clone(), StatusInput::SubscriptionRemoved(key))
-                }
+                SubscriptionChange::Facts(facts) => (facts.reference.key(), StatusInput::Facts(facts)),
+                SubscriptionChange::Removed(key) => (key.clone(), StatusInput::SubscriptionRemoved(key)),
             };
-            self.outputs
-                .statuses
-                .send(StatusKey::Subscription(key), input);
+            self.outputs.statuses.send(StatusKey::Subscription(key), input);
         }
     }
 }

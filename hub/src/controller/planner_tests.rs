@@ -20,11 +20,7 @@ struct Server {
 
 async fn answer(State(server): State<Server>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    if request
-        .uri()
-        .query()
-        .is_some_and(|query| query.contains("watch=true"))
-    {
+    if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
         return std::future::pending().await;
     }
     if path.ends_with(server.held) {
@@ -37,27 +33,19 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
     };
     let list: Value = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": rv.to_string() }, "items": [item] });
     let body = Response::builder().header("content-type", "application/json");
-    body.body(Body::from(list.to_string()))
-        .expect("a valid response")
+    body.body(Body::from(list.to_string())).expect("a valid response")
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_list_is_emitted_before_every_kind_was_listed_and_the_stamp_is_the_highest_version() {
     for held in ["subscriptions", "manifests", "managedclusters"] {
         let gate = Arc::new(Semaphore::new(0));
-        let server = Server {
-            held,
-            gate: gate.clone(),
-        };
+        let server = Server { held, gate: gate.clone() };
         let client = Client::new(Router::new().fallback(answer).with_state(server), "default");
         let (plans, mut emitted) = latest::channel();
         let (statuses, _inputs) = latest::channel();
         let (position, mut reached) = position::channel(Position::default());
-        let outputs = Outputs {
-            plans,
-            statuses,
-            position,
-        };
+        let outputs = Outputs { plans, statuses, position };
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(client, outputs, stop.clone()));
 
@@ -66,15 +54,10 @@ async fn no_list_is_emitted_before_every_kind_was_listed_and_the_stamp_is_the_hi
         assert!(!reached.borrow_and_update().synced);
 
         gate.add_permits(1);
-        let Some((_, PlanEvent::Update(update))) = emitted.recv().await else {
-            panic!("planned")
-        };
+        let Some((_, PlanEvent::Update(update))) = emitted.recv().await else { panic!("planned") };
         assert_eq!(update.rv, 30, "{held}");
         assert!(matches!(update.entries[0].content, Content::Bytes(_)));
-        reached
-            .wait_for(|position| position.synced)
-            .await
-            .expect("it runs");
+        reached.wait_for(|position| position.synced).await.expect("it runs");
         stop.cancel();
         running.await.expect("it ends when it is told to");
     }

@@ -22,9 +22,7 @@ use super::merge::difference;
 use super::watch::{Object, Seen, watch};
 use crate::core::id::ClusterKey;
 use crate::core::registry::{Decision, Entropy, Registry};
-use crate::kinds::{
-    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster,
-};
+use crate::kinds::{APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster};
 
 const QUEUE: usize = 1024;
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,11 +56,7 @@ struct Registrar {
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let mut watches = JoinSet::new();
-    watches.spawn(watch(
-        Api::all(client.clone()),
-        sender.clone(),
-        Input::Request,
-    ));
+    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Request));
     watches.spawn(watch(Api::all(client.clone()), sender, Input::Cluster));
     let mut registrar = Registrar {
         client,
@@ -104,9 +98,7 @@ impl Registrar {
         match seen {
             Seen::Listed { objects, .. } => {
                 self.requests.clear();
-                objects
-                    .into_iter()
-                    .for_each(|object| self.take_request(object));
+                objects.into_iter().for_each(|object| self.take_request(object));
                 self.listed.0 = true;
             }
             Seen::Applied { object, .. } => self.take_request(object),
@@ -127,16 +119,9 @@ impl Registrar {
         match seen {
             Seen::Listed { objects, .. } => {
                 let listed: BTreeSet<ClusterKey> = objects.iter().map(Object::name).collect();
-                let gone: Vec<ClusterKey> = self
-                    .registry
-                    .keys()
-                    .filter(|key| !listed.contains(key))
-                    .cloned()
-                    .collect();
+                let gone: Vec<ClusterKey> = self.registry.keys().filter(|key| !listed.contains(key)).cloned().collect();
                 gone.iter().for_each(|key| self.drop_cluster(key));
-                objects
-                    .into_iter()
-                    .for_each(|object| self.take_cluster(object));
+                objects.into_iter().for_each(|object| self.take_cluster(object));
                 self.listed.1 = true;
             }
             Seen::Applied { object, .. } => self.take_cluster(object),
@@ -150,8 +135,7 @@ impl Registrar {
             return;
         };
         if self.registry.apply(&cluster) {
-            self.queue
-                .insert(format!("clusternet-{}", cluster.spec.cluster_id));
+            self.queue.insert(format!("clusternet-{}", cluster.spec.cluster_id));
         }
     }
 
@@ -161,13 +145,9 @@ impl Registrar {
             return;
         }
         let concerns = |status: &ClusterRegistrationRequestStatus| {
-            status.result.as_deref() != Some(APPROVED)
-                || status.managed_cluster_name.as_ref() == Some(&cluster.name)
+            status.result.as_deref() != Some(APPROVED) || status.managed_cluster_name.as_ref() == Some(&cluster.name)
         };
-        let concerned = self
-            .requests
-            .values()
-            .filter(|request| request.status.as_ref().is_none_or(concerns));
+        let concerned = self.requests.values().filter(|request| request.status.as_ref().is_none_or(concerns));
         self.queue.extend(concerned.map(ResourceExt::name_any));
     }
 
@@ -193,9 +173,7 @@ impl Registrar {
                 Err(Trouble::Later(why)) => return Err(why),
             },
         };
-        self.write(request, &wanted)
-            .await
-            .map_err(|error| error.to_string())?;
+        self.write(request, &wanted).await.map_err(|error| error.to_string())?;
         // What was answered counts from now on, not only once the watch has brought it back.
         if let Some(known) = self.requests.get_mut(&request.name_any()) {
             known.status = Some(wanted);
@@ -206,21 +184,14 @@ impl Registrar {
     /// A list may be older than what was granted since: before a grant counts as taken away, the server is asked.
     async fn look_again(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
         let status = request.status.as_ref();
-        let granted = status.and_then(|status| {
-            Some((
-                status.dedicated_namespace.as_ref()?,
-                status.managed_cluster_name.as_ref()?,
-            ))
-        });
+        let granted = status.and_then(|status| Some((status.dedicated_namespace.as_ref()?, status.managed_cluster_name.as_ref()?)));
         let Some((namespace, name)) = granted else {
             return Ok(());
         };
         if self.registry.contains(&ClusterKey::new(namespace, name)) {
             return Ok(());
         }
-        let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace)
-            .get_opt(name)
-            .await;
+        let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace).get_opt(name).await;
         if let Some(cluster) = found.map_err(|error| error.to_string())? {
             self.registry.apply(&cluster);
         }
@@ -229,9 +200,7 @@ impl Registrar {
 
     fn entropy(&self) -> Result<Entropy, String> {
         let mut entropy = Entropy::default();
-        self.random
-            .fill(&mut entropy)
-            .map_err(|_| "the system gives no random bytes".to_owned())?;
+        self.random.fill(&mut entropy).map_err(|_| "the system gives no random bytes".to_owned())?;
         Ok(entropy)
     }
 
@@ -246,24 +215,15 @@ impl Registrar {
         }
     }
 
-    async fn write(
-        &self,
-        request: &ClusterRegistrationRequest,
-        wanted: &ClusterRegistrationRequestStatus,
-    ) -> Result<(), Error> {
-        let json = |status: &ClusterRegistrationRequestStatus| {
-            serde_json::to_value(status).map_err(Error::SerdeError)
-        };
+    async fn write(&self, request: &ClusterRegistrationRequest, wanted: &ClusterRegistrationRequestStatus) -> Result<(), Error> {
+        let json = |status: &ClusterRegistrationRequestStatus| serde_json::to_value(status).map_err(Error::SerdeError);
         let present = request.status.clone().unwrap_or_default();
         let Some(status) = difference(&json(&present)?, &json(wanted)?) else {
             return Ok(());
         };
         let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         let patch = Patch::Merge(json!({ "status": status }));
-        match api
-            .patch_status(&request.name_any(), &PatchParams::default(), &patch)
-            .await
-        {
+        match api.patch_status(&request.name_any(), &PatchParams::default(), &patch).await {
             Err(Error::Api(status)) if status.code == 404 => Ok(()),
             written => written.map(drop),
         }
@@ -271,15 +231,7 @@ impl Registrar {
 }
 
 /// The answer to a request that is not granted; what it was granted before stays visible, and tells later that it was.
-fn refusal(
-    request: &ClusterRegistrationRequest,
-    result: &str,
-    message: String,
-) -> ClusterRegistrationRequestStatus {
+fn refusal(request: &ClusterRegistrationRequest, result: &str, message: String) -> ClusterRegistrationRequestStatus {
     let before = request.status.clone().unwrap_or_default();
-    ClusterRegistrationRequestStatus {
-        result: Some(result.to_owned()),
-        error_message: Some(message),
-        ..before
-    }
+    ClusterRegistrationRequestStatus { result: Some(result.to_owned()), error_message: Some(message), ..before }
 }

@@ -28,19 +28,12 @@ enum State {
 impl<T: Clone + Ord> Schedule<T> {
     /// A schedule in which a thing rests this long after it was done.
     pub fn new(rest: Duration) -> Self {
-        Self {
-            rest,
-            due: BTreeSet::new(),
-            rows: BTreeMap::new(),
-        }
+        Self { rest, due: BTreeSet::new(), rows: BTreeMap::new() }
     }
 
     /// Asks for a thing to be done; asking twice is asking once.
     pub fn touch(&mut self, thing: T, now: Instant) {
-        let row = self.rows.entry(thing.clone()).or_insert(Row {
-            rested: now,
-            state: State::Idle,
-        });
+        let row = self.rows.entry(thing.clone()).or_insert(Row { rested: now, state: State::Idle });
         match row.state {
             State::Idle => {
                 row.state = State::Waiting;
@@ -101,10 +94,7 @@ mod tests {
         schedule.done(&"a", true, false, now);
         schedule.touch("a", now);
         schedule.touch("a", now);
-        assert_eq!(
-            (schedule.take(now), schedule.next()),
-            (None, Some(now + REST))
-        );
+        assert_eq!((schedule.take(now), schedule.next()), (None, Some(now + REST)));
         assert_eq!(schedule.take(now + REST), Some("a"));
         assert_eq!(schedule.next(), None);
     }

@@ -38,12 +38,7 @@ pub enum StatusKey {
 /// What the planner tells the status writer.
 #[derive(Clone, Debug)]
 pub enum StatusInput {
-    Plan {
-        cluster: ClusterKey,
-        cluster_id: String,
-        rv: u64,
-        entries: DesiredList,
-    },
+    Plan { cluster: ClusterKey, cluster_id: String, rv: u64, entries: DesiredList },
     ClusterRemoved(ClusterKey),
     Facts(Box<SubscriptionFacts>),
     SubscriptionRemoved(SubscriptionKey),
@@ -81,13 +76,8 @@ pub async fn run(
     mut reports: latest::Receiver<ClusterKey, ClusterReport>,
     shutdown: CancellationToken,
 ) {
-    let mut writer = Writer {
-        client,
-        outcomes: Outcomes::default(),
-        known: HashMap::new(),
-        schedule: Schedule::new(REST),
-        tasks: JoinSet::new(),
-    };
+    let mut writer =
+        Writer { client, outcomes: Outcomes::default(), known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
     loop {
         let next = writer.next_start();
         tokio::select! {
@@ -108,12 +98,7 @@ async fn sleep_until(at: Option<Instant>) {
 impl Writer {
     fn take_input(&mut self, input: StatusInput) {
         match input {
-            StatusInput::Plan {
-                cluster,
-                cluster_id,
-                rv,
-                entries,
-            } => self.outcomes.plan(cluster, cluster_id, rv, entries),
+            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes.plan(cluster, cluster_id, rv, entries),
             StatusInput::ClusterRemoved(cluster) => {
                 self.outcomes.remove_cluster(&cluster);
                 self.known.remove(&StatusKey::Cluster(cluster));
@@ -128,18 +113,13 @@ impl Writer {
 
     /// When the next write may start, unless that waits for a running one to end.
     fn next_start(&self) -> Option<Instant> {
-        self.schedule
-            .next()
-            .filter(|_| self.tasks.len() < MAX_WRITES)
+        self.schedule.next().filter(|_| self.tasks.len() < MAX_WRITES)
     }
 
     fn start(&mut self) {
         let (subscriptions, clusters) = self.outcomes.take_touched();
         let now = Instant::now();
-        let touched = subscriptions
-            .into_iter()
-            .map(StatusKey::Subscription)
-            .chain(clusters.into_iter().map(StatusKey::Cluster));
+        let touched = subscriptions.into_iter().map(StatusKey::Subscription).chain(clusters.into_iter().map(StatusKey::Cluster));
         touched.for_each(|key| self.schedule.touch(key, now));
         while self.tasks.len() < MAX_WRITES {
             let Some(key) = self.schedule.take(now) else {
@@ -156,8 +136,7 @@ impl Writer {
         };
         match self.change(&key, known) {
             Some((patch, new)) => {
-                self.tasks
-                    .spawn(write(self.client.clone(), key, patch, new));
+                self.tasks.spawn(write(self.client.clone(), key, patch, new));
             }
             None => self.schedule.done(&key, false, false, now),
         }
@@ -180,9 +159,7 @@ impl Writer {
     }
 
     fn finish(&mut self, done: Result<(StatusKey, Outcome), tokio::task::JoinError>) {
-        let (key, outcome) = done.expect(
-            "reading and writing a status does not panic and is not cancelled before the writer",
-        );
+        let (key, outcome) = done.expect("reading and writing a status does not panic and is not cancelled before the writer");
         let now = Instant::now();
         match outcome {
             Outcome::Known(status) => {
@@ -207,42 +184,22 @@ impl Writer {
 }
 
 fn patch(old: &impl Serialize, new: &impl Serialize) -> Option<Value> {
-    let json =
-        |status: Result<Value, serde_json::Error>| status.expect("a status has string keys only");
-    difference(
-        &json(serde_json::to_value(old)),
-        &json(serde_json::to_value(new)),
-    )
-    .map(|status| json!({ "status": status }))
+    let json = |status: Result<Value, serde_json::Error>| status.expect("a status has string keys only");
+    difference(&json(serde_json::to_value(old)), &json(serde_json::to_value(new))).map(|status| json!({ "status": status }))
 }
 
 async fn read(client: Client, key: StatusKey) -> (StatusKey, Outcome) {
     let status = match &key {
         StatusKey::Cluster(name) => {
-            let found = Api::<ManagedCluster>::namespaced(client, &name.namespace)
-                .get_opt(&name.name)
-                .await;
-            found.map(|found| {
-                found.map(|cluster| Stored::Cluster(Box::new(cluster.status.unwrap_or_default())))
-            })
+            let found = Api::<ManagedCluster>::namespaced(client, &name.namespace).get_opt(&name.name).await;
+            found.map(|found| found.map(|cluster| Stored::Cluster(Box::new(cluster.status.unwrap_or_default()))))
         }
         StatusKey::Subscription(name) => {
-            let found = Api::<Subscription>::namespaced(client, &name.namespace)
-                .get_opt(&name.name)
-                .await;
-            found.map(|found| {
-                found.map(|subscription| {
-                    Stored::Subscription(Box::new(subscription.status.unwrap_or_default()))
-                })
-            })
+            let found = Api::<Subscription>::namespaced(client, &name.namespace).get_opt(&name.name).await;
+            found.map(|found| found.map(|subscription| Stored::Subscription(Box::new(subscription.status.unwrap_or_default()))))
         }
     };
-    (
-        key,
-        status.map_or_else(Outcome::Failed, |status| {
-            status.map_or(Outcome::Gone, Outcome::Known)
-        }),
-    )
+    (key, status.map_or_else(Outcome::Failed, |status| status.map_or(Outcome::Gone, Outcome::Known)))
 }
 
 async fn write(client: Client, key: StatusKey, patch: Value, new: Stored) -> (StatusKey, Outcome) {
@@ -250,15 +207,11 @@ async fn write(client: Client, key: StatusKey, patch: Value, new: Stored) -> (St
     let written = match &key {
         StatusKey::Cluster(name) => {
             let api = Api::<ManagedCluster>::namespaced(client, &name.namespace);
-            api.patch_status(&name.name, &params, &patch)
-                .await
-                .map(drop)
+            api.patch_status(&name.name, &params, &patch).await.map(drop)
         }
         StatusKey::Subscription(name) => {
             let api = Api::<Subscription>::namespaced(client, &name.namespace);
-            api.patch_status(&name.name, &params, &patch)
-                .await
-                .map(drop)
+            api.patch_status(&name.name, &params, &patch).await.map(drop)
         }
     };
     match written {

@@ -52,10 +52,7 @@ impl<K> Seen<K> {
     /// The resourceVersion it was seen at.
     pub fn rv(&self) -> u64 {
         match self {
-            Self::Listed { rv, .. }
-            | Self::Applied { rv, .. }
-            | Self::Deleted { rv, .. }
-            | Self::Reached { rv } => *rv,
+            Self::Listed { rv, .. } | Self::Applied { rv, .. } | Self::Deleted { rv, .. } | Self::Reached { rv } => *rv,
         }
     }
 }
@@ -66,10 +63,7 @@ impl<K: Resource> Object<K> {
         match self {
             Self::Read(object) => {
                 let meta = object.meta();
-                ClusterKey::new(
-                    meta.namespace.clone().unwrap_or_default(),
-                    meta.name.clone().unwrap_or_default(),
-                )
+                ClusterKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
             }
             Self::Unreadable { namespace, name } => ClusterKey::new(namespace, name),
         }
@@ -87,11 +81,8 @@ enum Stop {
 type Guarded<K> = DeserializeGuard<K>;
 
 /// Watches until nobody listens; `wrap` makes the listener's message of what was seen.
-pub async fn watch<K, M>(
-    api: Api<Guarded<K>>,
-    listener: mpsc::Sender<M>,
-    wrap: impl Fn(Seen<K>) -> M,
-) where
+pub async fn watch<K, M>(api: Api<Guarded<K>>, listener: mpsc::Sender<M>, wrap: impl Fn(Seen<K>) -> M)
+where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut backoff = Backoff::default();
@@ -100,11 +91,7 @@ pub async fn watch<K, M>(
             Ok((objects, version)) => {
                 backoff.reset();
                 let rv = version.parse().unwrap_or_default();
-                if listener
-                    .send(wrap(Seen::Listed { objects, rv }))
-                    .await
-                    .is_err()
-                {
+                if listener.send(wrap(Seen::Listed { objects, rv })).await.is_err() {
                     return;
                 }
                 if let Stop::Unheard = follow(&api, version, &listener, &wrap).await {
@@ -136,12 +123,7 @@ where
     }
 }
 
-async fn follow<K, M>(
-    api: &Api<Guarded<K>>,
-    mut version: String,
-    listener: &mpsc::Sender<M>,
-    wrap: &impl Fn(Seen<K>) -> M,
-) -> Stop
+async fn follow<K, M>(api: &Api<Guarded<K>>, mut version: String, listener: &mpsc::Sender<M>, wrap: &impl Fn(Seen<K>) -> M) -> Stop
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -183,10 +165,7 @@ where
     }
 }
 
-fn seen<K: Resource<DynamicType = ()>>(
-    event: WatchEvent<Guarded<K>>,
-    version: &mut String,
-) -> Seen<K> {
+fn seen<K: Resource<DynamicType = ()>>(event: WatchEvent<Guarded<K>>, version: &mut String) -> Seen<K> {
     let mut at = |new: Option<String>| {
         if let Some(new) = new.filter(|new| !new.is_empty()) {
             *version = new;
@@ -196,21 +175,13 @@ fn seen<K: Resource<DynamicType = ()>>(
     match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => {
             let rv = at(object.resource_version());
-            Seen::Applied {
-                object: read(object),
-                rv,
-            }
+            Seen::Applied { object: read(object), rv }
         }
         WatchEvent::Deleted(object) => {
             let rv = at(object.resource_version());
-            Seen::Deleted {
-                object: read(object),
-                rv,
-            }
+            Seen::Deleted { object: read(object), rv }
         }
-        WatchEvent::Bookmark(bookmark) => Seen::Reached {
-            rv: at(Some(bookmark.metadata.resource_version)),
-        },
+        WatchEvent::Bookmark(bookmark) => Seen::Reached { rv: at(Some(bookmark.metadata.resource_version)) },
         // An error ends the stream before it gets here.
         WatchEvent::Error(_) => Seen::Reached { rv: at(None) },
     }

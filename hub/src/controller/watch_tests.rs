@@ -19,17 +19,11 @@ type Exchange = (Vec<(u16, String)>, Vec<String>);
 
 impl Script {
     fn new(answers: Vec<(u16, String)>) -> Self {
-        Self(Arc::new(Mutex::new((
-            answers.into_iter().rev().collect(),
-            Vec::new(),
-        ))))
+        Self(Arc::new(Mutex::new((answers.into_iter().rev().collect(), Vec::new()))))
     }
 
     fn client(&self) -> Client {
-        Client::new(
-            Router::new().fallback(answer).with_state(self.clone()),
-            "default",
-        )
+        Client::new(Router::new().fallback(answer).with_state(self.clone()), "default")
     }
 
     fn asked(&self) -> Vec<String> {
@@ -42,10 +36,7 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
         let mut script = script.0.lock().expect("no panic");
         let query = request.uri().query().unwrap_or_default();
         let wanted = ["watch=true", "resourceVersion=", "continue="];
-        let told: Vec<&str> = query
-            .split('&')
-            .filter(|part| wanted.iter().any(|name| part.starts_with(name)))
-            .collect();
+        let told: Vec<&str> = query.split('&').filter(|part| wanted.iter().any(|name| part.starts_with(name))).collect();
         script.1.push(told.join("&"));
         script.0.pop()
     };
@@ -53,11 +44,7 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     let Some((code, body)) = next else {
         return std::future::pending().await;
     };
-    Response::builder()
-        .status(code)
-        .header("content-type", "application/json")
-        .body(Body::from(body))
-        .expect("a valid response")
+    Response::builder().status(code).header("content-type", "application/json").body(Body::from(body)).expect("a valid response")
 }
 
 fn manifest(name: &str, rv: u64) -> Value {
@@ -71,10 +58,7 @@ fn list(rv: u64, names: &[&str], token: &str) -> (u16, String) {
 }
 
 fn events(events: &[Value]) -> (u16, String) {
-    (
-        200,
-        events.iter().map(|event| format!("{event}\n")).collect(),
-    )
+    (200, events.iter().map(|event| format!("{event}\n")).collect())
 }
 
 fn failure(code: u16) -> Value {
@@ -84,11 +68,7 @@ fn failure(code: u16) -> Value {
 /// What a listener hears of a script, as words, until this many were heard.
 async fn heard(script: &Script, count: usize) -> Vec<String> {
     let (sender, mut receiver) = mpsc::channel(16);
-    let watching = tokio::spawn(watch::<Manifest, _>(
-        Api::all(script.client()),
-        sender,
-        |seen| seen,
-    ));
+    let watching = tokio::spawn(watch::<Manifest, _>(Api::all(script.client()), sender, |seen| seen));
     let mut words = Vec::new();
     while words.len() < count {
         words.push(word(receiver.recv().await.expect("the watch goes on")));
@@ -101,10 +81,7 @@ fn word(seen: Seen<Manifest>) -> String {
     let name = |object: &Object<Manifest>| object.name().name;
     let rv = seen.rv();
     match seen {
-        Seen::Listed { objects, .. } => format!(
-            "listed {} @{rv}",
-            objects.iter().map(name).collect::<Vec<_>>().join(",")
-        ),
+        Seen::Listed { objects, .. } => format!("listed {} @{rv}", objects.iter().map(name).collect::<Vec<_>>().join(",")),
         Seen::Applied { object, .. } => format!("applied {} @{rv}", name(&object)),
         Seen::Deleted { object, .. } => format!("deleted {} @{rv}", name(&object)),
         Seen::Reached { .. } => format!("reached @{rv}"),
@@ -122,19 +99,8 @@ async fn all_pages_are_one_list_and_the_watch_goes_on_from_it() {
             json!({ "type": "BOOKMARK", "object": { "kind": "Manifest", "apiVersion": "apps.clusternet.io/v1alpha1", "metadata": { "resourceVersion": "20" } } }),
         ]),
     ]);
-    assert_eq!(
-        heard(&script, 4).await,
-        [
-            "listed a,b @10",
-            "applied c @11",
-            "deleted a @12",
-            "reached @20"
-        ]
-    );
-    assert_eq!(
-        script.asked()[..3],
-        ["", "continue=more", "watch=true&resourceVersion=10"]
-    );
+    assert_eq!(heard(&script, 4).await, ["listed a,b @10", "applied c @11", "deleted a @12", "reached @20"]);
+    assert_eq!(script.asked()[..3], ["", "continue=more", "watch=true&resourceVersion=10"]);
 }
 
 #[tokio::test]
@@ -145,26 +111,13 @@ async fn a_watch_that_ends_is_resumed_where_it_stopped_and_says_nothing() {
         (500, failure(500).to_string()),
         events(&[json!({ "type": "MODIFIED", "object": manifest("a", 16) })]),
     ]);
-    assert_eq!(
-        heard(&script, 3).await,
-        ["listed a @10", "applied a @15", "applied a @16"]
-    );
-    assert_eq!(
-        script.asked()[1..4],
-        [
-            "watch=true&resourceVersion=10",
-            "watch=true&resourceVersion=15",
-            "watch=true&resourceVersion=15"
-        ]
-    );
+    assert_eq!(heard(&script, 3).await, ["listed a @10", "applied a @15", "applied a @16"]);
+    assert_eq!(script.asked()[1..4], ["watch=true&resourceVersion=10", "watch=true&resourceVersion=15", "watch=true&resourceVersion=15"]);
 }
 
 #[tokio::test]
 async fn an_expired_version_lists_anew_whether_told_at_once_or_in_the_stream() {
-    for gone in [
-        (410, failure(410).to_string()),
-        events(&[json!({ "type": "ERROR", "object": failure(410) })]),
-    ] {
+    for gone in [(410, failure(410).to_string()), events(&[json!({ "type": "ERROR", "object": failure(410) })])] {
         let script = Script::new(vec![list(10, &["a"], ""), gone, list(30, &["b"], "")]);
         assert_eq!(heard(&script, 2).await, ["listed a @10", "listed b @30"]);
     }
@@ -172,12 +125,8 @@ async fn an_expired_version_lists_anew_whether_told_at_once_or_in_the_stream() {
 
 #[tokio::test]
 async fn a_list_that_fails_is_tried_again_and_nothing_is_said_to_be_gone() {
-    let script = Script::new(vec![
-        (503, failure(503).to_string()),
-        list(10, &["a"], "more"),
-        (410, failure(410).to_string()),
-        list(12, &["a"], ""),
-    ]);
+    let script =
+        Script::new(vec![(503, failure(503).to_string()), list(10, &["a"], "more"), (410, failure(410).to_string()), list(12, &["a"], "")]);
     assert_eq!(heard(&script, 1).await, ["listed a @12"]);
 }
 
@@ -187,13 +136,7 @@ async fn an_object_that_is_not_as_its_kind_should_be_is_named_and_stops_nothing(
     broken["template"] = json!("text");
     let script = Script::new(vec![
         list(10, &[], ""),
-        events(&[
-            json!({ "type": "ADDED", "object": broken }),
-            json!({ "type": "ADDED", "object": manifest("fine", 12) }),
-        ]),
+        events(&[json!({ "type": "ADDED", "object": broken }), json!({ "type": "ADDED", "object": manifest("fine", 12) })]),
     ]);
-    assert_eq!(
-        heard(&script, 3).await[1..],
-        ["applied broken @11", "applied fine @12"]
-    );
+    assert_eq!(heard(&script, 3).await[1..], ["applied broken @11", "applied fine @12"]);
 }

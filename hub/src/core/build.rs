@@ -6,7 +6,8 @@ use crate::kinds::{ManagedCluster, Manifest, Subscription};
 
 /// A Subscription of everything labelled `tier=<tier>`, feeding ConfigMaps `default/<name>`.
 pub fn subscription(name: &str, tier: &str, feeds: &[&str]) -> Subscription {
-    let feeds: Vec<Value> = feeds.iter().map(|feed| json!({ "kind": "ConfigMap", "apiVersion": "v1", "namespace": "default", "name": feed })).collect();
+    let feeds: Vec<Value> =
+        feeds.iter().map(|feed| json!({ "kind": "ConfigMap", "apiVersion": "v1", "namespace": "default", "name": feed })).collect();
     read(json!({
         "apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Subscription",
         "metadata": { "name": name, "namespace": "apps", "uid": format!("uid-{name}"), "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z" },
@@ -16,11 +17,9 @@ pub fn subscription(name: &str, tier: &str, feeds: &[&str]) -> Subscription {
 
 /// The Manifest of ConfigMap `default/<name>` with one value.
 pub fn manifest(name: &str, value: &str) -> Manifest {
-    let template = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "default" }, "data": { "v": value } });
-    Manifest::new(
-        &format!("configmaps.default.{name}"),
-        template.as_object().expect("an object").clone(),
-    )
+    let template =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "default" }, "data": { "v": value } });
+    Manifest::new(&format!("configmaps.default.{name}"), template.as_object().expect("an object").clone())
 }
 
 /// ManagedCluster `clusternet-<name>/<name>` with label `tier` and bus id `sid-<name>`.

@@ -23,30 +23,18 @@ pub struct Placement {
 impl Placement {
     /// Reads the rules of a spec; what can't be obeyed becomes a problem and holds the Subscription.
     pub fn of(spec: &SubscriptionSpec) -> Self {
-        let parsed = spec
-            .subscribers
-            .iter()
-            .map(|subscriber| Selector::parse(&subscriber.cluster_affinity));
+        let parsed = spec.subscribers.iter().map(|subscriber| Selector::parse(&subscriber.cluster_affinity));
         let (selectors, error) = match parsed.collect::<Result<Vec<_>, _>>() {
             Ok(selectors) => (selectors, None),
-            Err(error) => (
-                Vec::new(),
-                Some(format!("spec.subscribers: clusterAffinity: {error}")),
-            ),
+            Err(error) => (Vec::new(), Some(format!("spec.subscribers: clusterAffinity: {error}"))),
         };
         let everywhere = error.is_some();
-        Self {
-            selectors,
-            tolerations: spec.cluster_tolerations.clone(),
-            problem: error.or_else(|| unsupported(spec)),
-            everywhere,
-        }
+        Self { selectors, tolerations: spec.cluster_tolerations.clone(), problem: error.or_else(|| unsupported(spec)), everywhere }
     }
 
     /// Whether a cluster with these labels and taints is bound.
     pub fn binds(&self, labels: &BTreeMap<String, String>, taints: &[Taint]) -> bool {
-        self.everywhere
-            || (self.selects(labels) && taints.iter().all(|taint| self.tolerates(taint)))
+        self.everywhere || (self.selects(labels) && taints.iter().all(|taint| self.tolerates(taint)))
     }
 
     /// Why the Subscription is held, and what to do.
@@ -61,17 +49,11 @@ impl Placement {
     }
 
     fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.selectors
-            .iter()
-            .any(|selector| selector.matches(labels))
+        self.selectors.iter().any(|selector| selector.matches(labels))
     }
 
     fn tolerates(&self, taint: &Taint) -> bool {
-        !repels(taint)
-            || self
-                .tolerations
-                .iter()
-                .any(|toleration| covers(toleration, taint))
+        !repels(taint) || self.tolerations.iter().any(|toleration| covers(toleration, taint))
     }
 }
 
@@ -85,8 +67,7 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
     let effect = set(&toleration.effect).is_none_or(|effect| effect == taint.effect);
     let key = set(&toleration.key);
     let exists = toleration.operator.as_deref() == Some("Exists");
-    let value = exists
-        || toleration.value.clone().unwrap_or_default() == taint.value.clone().unwrap_or_default();
+    let value = exists || toleration.value.clone().unwrap_or_default() == taint.value.clone().unwrap_or_default();
     let named = key.as_ref().map_or(exists, |key| *key == taint.key);
     effect && named && value
 }
@@ -94,21 +75,14 @@ fn covers(toleration: &Toleration, taint: &Taint) -> bool {
 /// What Clusternet accepts and this hub can't do yet, said so that nobody believes that it happens.
 fn unsupported(spec: &SubscriptionSpec) -> Option<String> {
     if spec.scheduling_strategy == SchedulingStrategy::Dividing {
-        return Some(
-            "spec.schedulingStrategy: Dividing is not supported by this hub: use Replication"
-                .to_owned(),
-        );
+        return Some("spec.schedulingStrategy: Dividing is not supported by this hub: use Replication".to_owned());
     }
     if spec.scheduling_by_sub_group == Some(true) {
-        return Some(
-            "spec.schedulingBySubGroup is not supported by this hub: remove it".to_owned(),
-        );
+        return Some("spec.schedulingBySubGroup is not supported by this hub: remove it".to_owned());
     }
     if !matches!(spec.scheduler_name.as_str(), "" | "default") {
         let name = &spec.scheduler_name;
-        return Some(format!(
-            "spec.schedulerName: no scheduler is called {name:?}: use \"default\""
-        ));
+        return Some(format!("spec.schedulerName: no scheduler is called {name:?}: use \"default\""));
     }
     None
 }
@@ -126,10 +100,7 @@ mod tests {
 
     fn binds(placement: &Placement, tier: &str, taints: Value) -> bool {
         let labels = BTreeMap::from([("tier".to_owned(), tier.to_owned())]);
-        placement.binds(
-            &labels,
-            &serde_json::from_value::<Vec<Taint>>(taints).expect("taints"),
-        )
+        placement.binds(&labels, &serde_json::from_value::<Vec<Taint>>(taints).expect("taints"))
     }
 
     #[test]
@@ -143,60 +114,36 @@ mod tests {
 
     #[test]
     fn no_subscriber_binds_nothing() {
-        assert!(!binds(
-            &placement(json!({ "subscribers": [] })),
-            "edge",
-            json!([])
-        ));
+        assert!(!binds(&placement(json!({ "subscribers": [] })), "edge", json!([])));
     }
 
     #[test]
     fn a_taint_keeps_away_what_does_not_tolerate_it() {
         let taints = json!([{ "key": "gpu", "value": "a", "effect": "NoSchedule" }]);
         assert!(!binds(&placement(json!({})), "edge", taints.clone()));
-        let tolerate = |toleration: Value| {
-            binds(
-                &placement(json!({ "clusterTolerations": [toleration] })),
-                "edge",
-                taints.clone(),
-            )
-        };
+        let tolerate = |toleration: Value| binds(&placement(json!({ "clusterTolerations": [toleration] })), "edge", taints.clone());
         assert!(tolerate(json!({ "key": "gpu", "operator": "Exists" })));
-        assert!(tolerate(
-            json!({ "key": "gpu", "operator": "Equal", "value": "a", "effect": "NoSchedule" })
-        ));
+        assert!(tolerate(json!({ "key": "gpu", "operator": "Equal", "value": "a", "effect": "NoSchedule" })));
         assert!(tolerate(json!({ "operator": "Exists" })));
         assert!(!tolerate(json!({ "key": "gpu", "value": "b" })));
         assert!(!tolerate(json!({ "key": "other", "operator": "Exists" })));
-        assert!(!tolerate(
-            json!({ "key": "gpu", "operator": "Exists", "effect": "NoExecute" })
-        ));
+        assert!(!tolerate(json!({ "key": "gpu", "operator": "Exists", "effect": "NoExecute" })));
     }
 
     #[test]
     fn a_preference_and_being_away_keep_nothing_away() {
         let soft = json!([{ "key": "gpu", "effect": "PreferNoSchedule" }]);
-        let away =
-            json!([{ "key": "clusters.clusternet.io/unschedulable", "effect": "NoSchedule" }]);
-        assert!(
-            binds(&placement(json!({})), "edge", soft)
-                && binds(&placement(json!({})), "edge", away)
-        );
+        let away = json!([{ "key": "clusters.clusternet.io/unschedulable", "effect": "NoSchedule" }]);
+        assert!(binds(&placement(json!({})), "edge", soft) && binds(&placement(json!({})), "edge", away));
     }
 
     #[test]
     fn what_this_hub_cannot_do_is_a_problem_and_unbinds_nothing() {
-        for spec in [
-            json!({ "schedulingStrategy": "Dividing" }),
-            json!({ "schedulingBySubGroup": true }),
-            json!({ "schedulerName": "mine" }),
-        ] {
+        for spec in
+            [json!({ "schedulingStrategy": "Dividing" }), json!({ "schedulingBySubGroup": true }), json!({ "schedulerName": "mine" })]
+        {
             let held = placement(spec);
-            assert!(
-                held.problem()
-                    .is_some_and(|problem| problem.starts_with("spec.schedul")),
-                "{held:?}"
-            );
+            assert!(held.problem().is_some_and(|problem| problem.starts_with("spec.schedul")), "{held:?}");
             assert!(binds(&held, "edge", json!([])));
         }
     }
@@ -205,14 +152,7 @@ mod tests {
     fn a_selector_without_sense_holds_every_cluster() {
         let broken = json!({ "subscribers": [{ "clusterAffinity": { "matchExpressions": [{ "key": "a", "operator": "In" }] } }] });
         let held = placement(broken);
-        assert!(
-            held.problem()
-                .is_some_and(|problem| problem.contains("needs at least one value"))
-        );
-        assert!(binds(
-            &held,
-            "lab",
-            json!([{ "key": "gpu", "effect": "NoExecute" }])
-        ));
+        assert!(held.problem().is_some_and(|problem| problem.contains("needs at least one value")));
+        assert!(binds(&held, "lab", json!([{ "key": "gpu", "effect": "NoExecute" }])));
     }
 }

@@ -66,11 +66,7 @@ pub struct Rank {
 impl Rank {
     /// Higher priority first, then the older, then the lower uid; `created` in seconds since 1970.
     pub fn new(priority: i32, created: Option<i64>, uid: &str) -> Self {
-        Self {
-            priority,
-            older: std::cmp::Reverse(created),
-            uid: std::cmp::Reverse(uid.to_owned()),
-        }
+        Self { priority, older: std::cmp::Reverse(created), uid: std::cmp::Reverse(uid.to_owned()) }
     }
 }
 
@@ -85,42 +81,27 @@ pub struct Claimant<'a> {
 }
 
 /// The list of a cluster that these Subscriptions are bound to.
-pub fn resolve<'a>(
-    claimants: &[Claimant<'a>],
-    template: impl Fn(&ObjectId) -> Option<&'a Rendered>,
-) -> DesiredList {
+pub fn resolve<'a>(claimants: &[Claimant<'a>], template: impl Fn(&ObjectId) -> Option<&'a Rendered>) -> DesiredList {
     let mut claims: BTreeMap<&ObjectId, Vec<(&Claimant<'a>, &String)>> = BTreeMap::new();
     for claimant in claimants {
         for (object, version) in claimant.feeds {
             claims.entry(object).or_default().push((claimant, version));
         }
     }
-    let mut entries: Vec<DesiredEntry> = claims
-        .into_iter()
-        .flat_map(|(object, claims)| entries_of(object, &claims, template(object)))
-        .collect();
-    entries
-        .sort_unstable_by(|one, two| (&one.bundle, &one.object).cmp(&(&two.bundle, &two.object)));
+    let mut entries: Vec<DesiredEntry> =
+        claims.into_iter().flat_map(|(object, claims)| entries_of(object, &claims, template(object))).collect();
+    entries.sort_unstable_by(|one, two| (&one.bundle, &one.object).cmp(&(&two.bundle, &two.object)));
     entries.into()
 }
 
-fn entries_of(
-    object: &ObjectId,
-    claims: &[(&Claimant<'_>, &String)],
-    template: Option<&Rendered>,
-) -> Vec<DesiredEntry> {
-    let winner = claims
-        .iter()
-        .filter(|(claimant, _)| !claimant.held)
-        .max_by_key(|(claimant, _)| claimant.rank);
+fn entries_of(object: &ObjectId, claims: &[(&Claimant<'_>, &String)], template: Option<&Rendered>) -> Vec<DesiredEntry> {
+    let winner = claims.iter().filter(|(claimant, _)| !claimant.held).max_by_key(|(claimant, _)| claimant.rank);
     let content = winner.and(template);
     let entry = |(claimant, version): &(&Claimant<'_>, &String)| DesiredEntry {
         bundle: claimant.bundle.clone(),
         object: object.clone(),
         version: content.map_or_else(|| (*version).clone(), |rendered| rendered.version.clone()),
-        content: content.map_or(Content::Keep, |rendered| {
-            Content::Bytes(rendered.bytes.clone())
-        }),
+        content: content.map_or(Content::Keep, |rendered| Content::Bytes(rendered.bytes.clone())),
     };
     claims.iter().map(entry).collect()
 }

@@ -51,17 +51,8 @@ pub enum Decision {
 impl Registry {
     /// Takes a ManagedCluster as it is now; true if it was not known so.
     pub fn apply(&mut self, cluster: &ManagedCluster) -> bool {
-        let sid = cluster
-            .status
-            .as_ref()
-            .and_then(|status| status.sid.clone());
-        let (key, new) = (
-            cluster_key_of(cluster),
-            Member {
-                cluster_id: cluster.spec.cluster_id.clone(),
-                sid,
-            },
-        );
+        let sid = cluster.status.as_ref().and_then(|status| status.sid.clone());
+        let (key, new) = (cluster_key_of(cluster), Member { cluster_id: cluster.spec.cluster_id.clone(), sid });
         if self.clusters.get(&key) == Some(&new) {
             return false;
         }
@@ -80,9 +71,7 @@ impl Registry {
             return false;
         };
         self.ids.remove(&old.cluster_id, cluster);
-        old.sid
-            .iter()
-            .for_each(|sid| self.sids.remove(sid, cluster));
+        old.sid.iter().for_each(|sid| self.sids.remove(sid, cluster));
         self.names.remove(&cluster.name, cluster);
         self.namespaces.remove(&cluster.namespace, cluster);
         true
@@ -103,20 +92,12 @@ impl Registry {
         let id = &request.spec.cluster_id;
         let expected = format!("clusternet-{id}");
         if request.name_any() != expected {
-            return deny(format!(
-                "metadata.name must be {expected:?} for spec.clusterId {id:?}: create the request under that name"
-            ));
+            return deny(format!("metadata.name must be {expected:?} for spec.clusterId {id:?}: create the request under that name"));
         }
         match self.ids.find(id) {
             Some(key) => {
-                let sid = self.clusters[key]
-                    .sid
-                    .clone()
-                    .unwrap_or_else(|| self.free_sid(request, entropy));
-                Decision::Grant {
-                    cluster: key.clone(),
-                    sid,
-                }
+                let sid = self.clusters[key].sid.clone().unwrap_or_else(|| self.free_sid(request, entropy));
+                Decision::Grant { cluster: key.clone(), sid }
             }
             None if was_granted(request) => deny(format!(
                 "the ManagedCluster of cluster {id} was deleted: to let the cluster come back, delete this request (`kubectl delete clsrr {expected}`)"
@@ -128,10 +109,8 @@ impl Registry {
     fn admit(&self, request: &ClusterRegistrationRequest, entropy: Entropy) -> Decision {
         let spec = &request.spec;
         let wished = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
-        let name = wished(&spec.cluster_name)
-            .unwrap_or_else(|| format!("clusternet-cluster-{}", suffix(&entropy[6..11])));
-        let namespace =
-            wished(&spec.cluster_namespace).unwrap_or_else(|| self.free_namespace(entropy));
+        let name = wished(&spec.cluster_name).unwrap_or_else(|| format!("clusternet-cluster-{}", suffix(&entropy[6..11])));
+        let namespace = wished(&spec.cluster_namespace).unwrap_or_else(|| self.free_namespace(entropy));
         if let Some(key) = self.names.find(&name) {
             return deny(format!(
                 "spec.clusterName {name:?} belongs to cluster {} (ManagedCluster {key}): register under another name, or delete that ManagedCluster if it is gone for good",
@@ -139,20 +118,13 @@ impl Registry {
             ));
         }
         if let Some(why) = self.refuse_namespace(&namespace) {
-            return deny(format!(
-                "spec.clusterNamespace {namespace:?} {why}: register with another namespace, or without one"
-            ));
+            return deny(format!("spec.clusterNamespace {namespace:?} {why}: register with another namespace, or without one"));
         }
-        Decision::Grant {
-            cluster: ClusterKey::new(namespace, name),
-            sid: self.free_sid(request, entropy),
-        }
+        Decision::Grant { cluster: ClusterKey::new(namespace, name), sid: self.free_sid(request, entropy) }
     }
 
     fn refuse_namespace(&self, namespace: &str) -> Option<String> {
-        if [RESERVED_NAMESPACE, "clusternet-system", "default"].contains(&namespace)
-            || namespace.starts_with("kube-")
-        {
+        if [RESERVED_NAMESPACE, "clusternet-system", "default"].contains(&namespace) || namespace.starts_with("kube-") {
             return Some("is reserved".to_owned());
         }
         let key = self.namespaces.find(namespace)?;
@@ -161,13 +133,8 @@ impl Registry {
 
     /// The bus id the agent had (as this request was answered, or as it asks) if nobody else has it, else a random one.
     fn free_sid(&self, request: &ClusterRegistrationRequest, entropy: Entropy) -> String {
-        let answered = request
-            .status
-            .as_ref()
-            .and_then(|status| status.sid.as_ref());
-        let mut had = answered
-            .into_iter()
-            .chain(request.annotations().get(ANNOTATION_SID));
+        let answered = request.status.as_ref().and_then(|status| status.sid.as_ref());
+        let mut had = answered.into_iter().chain(request.annotations().get(ANNOTATION_SID));
         had.find(|sid| is_sid(sid) && self.is_free_sid(sid))
             .cloned()
             .unwrap_or_else(|| first_free(|step| sid(entropy, step), |sid| self.is_free_sid(sid)))
@@ -178,17 +145,8 @@ impl Registry {
     }
 
     fn free_namespace(&self, entropy: Entropy) -> String {
-        let name = |step: u8| {
-            format!(
-                "clusternet-{}",
-                suffix(
-                    &entropy[..5]
-                        .iter()
-                        .map(|byte| byte.wrapping_add(step))
-                        .collect::<Vec<_>>()
-                )
-            )
-        };
+        let name =
+            |step: u8| format!("clusternet-{}", suffix(&entropy[..5].iter().map(|byte| byte.wrapping_add(step)).collect::<Vec<_>>()));
         first_free(name, |name| self.namespaces.find(name).is_none())
     }
 }
@@ -204,11 +162,7 @@ impl Lookup {
 
     fn find(&self, text: &str) -> Option<&ClusterKey> {
         let first = (text.to_owned(), ClusterKey::default());
-        self.0
-            .range(first..)
-            .next()
-            .filter(|(found, _)| found == text)
-            .map(|(_, key)| key)
+        self.0.range(first..).next().filter(|(found, _)| found == text).map(|(_, key)| key)
     }
 }
 
@@ -218,10 +172,7 @@ fn deny(message: String) -> Decision {
 
 /// Whether this very request was granted before.
 fn was_granted(request: &ClusterRegistrationRequest) -> bool {
-    request
-        .status
-        .as_ref()
-        .is_some_and(|status| status.result.as_deref() == Some(APPROVED) || status.sid.is_some())
+    request.status.as_ref().is_some_and(|status| status.result.as_deref() == Some(APPROVED) || status.sid.is_some())
 }
 
 fn is_sid(text: &str) -> bool {
@@ -230,46 +181,23 @@ fn is_sid(text: &str) -> bool {
 
 /// One random value is free as good as always; the steps make sure.
 fn first_free(candidate: impl Fn(u8) -> String, is_free: impl Fn(&String) -> bool) -> String {
-    (0..=u8::MAX)
-        .map(&candidate)
-        .find(is_free)
-        .unwrap_or_else(|| candidate(0))
+    (0..=u8::MAX).map(&candidate).find(is_free).unwrap_or_else(|| candidate(0))
 }
 
 fn sid(entropy: Entropy, step: u8) -> String {
-    entropy[..SID_LENGTH]
-        .iter()
-        .map(|byte| {
-            char::from(SID_ALPHABET[usize::from(byte.wrapping_add(step)) % SID_ALPHABET.len()])
-        })
-        .collect()
+    entropy[..SID_LENGTH].iter().map(|byte| char::from(SID_ALPHABET[usize::from(byte.wrapping_add(step)) % SID_ALPHABET.len()])).collect()
 }
 
 fn suffix(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .map(|byte| char::from(SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()]))
-        .collect()
+    bytes.iter().map(|byte| char::from(SUFFIX_ALPHABET[usize::from(*byte) % SUFFIX_ALPHABET.len()])).collect()
 }
 
 /// The labels of a cluster's own objects; the hub's come last, so that nobody registers under another's identity.
-pub fn labels(
-    request: &ClusterRegistrationRequest,
-    cluster: &ClusterKey,
-) -> BTreeMap<String, String> {
-    use crate::kinds::names::{
-        CREATED_BY_AGENT, LABEL_CLUSTER_ID, LABEL_CLUSTER_NAME, LABEL_CREATED_BY,
-        LABEL_REGISTERED_BY,
-    };
+pub fn labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTreeMap<String, String> {
+    use crate::kinds::names::{CREATED_BY_AGENT, LABEL_CLUSTER_ID, LABEL_CLUSTER_NAME, LABEL_CREATED_BY, LABEL_REGISTERED_BY};
     let own_prefix = format!("{CLUSTERS_GROUP}/");
-    let wished = request
-        .spec
-        .cluster_labels
-        .iter()
-        .filter(|(key, _)| !key.starts_with(&own_prefix));
-    let mut labels: BTreeMap<String, String> = wished
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let wished = request.spec.cluster_labels.iter().filter(|(key, _)| !key.starts_with(&own_prefix));
+    let mut labels: BTreeMap<String, String> = wished.map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in [
         (LABEL_CREATED_BY, CREATED_BY_AGENT),
         (LABEL_REGISTERED_BY, CREATED_BY_AGENT),

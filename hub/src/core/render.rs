@@ -8,9 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::id::{ObjectId, split_api_version};
-use crate::kinds::names::{
-    ANNOTATION_LAST_APPLIED, CREATED_BY_AGENT, LABEL_CREATED_BY, OWN_ANNOTATION_PREFIXES,
-};
+use crate::kinds::names::{ANNOTATION_LAST_APPLIED, CREATED_BY_AGENT, LABEL_CREATED_BY, OWN_ANNOTATION_PREFIXES};
 
 /// Metadata that one server wrote for its own copy; a foreign owner's uid would make the member collect the object at once.
 const SERVER_METADATA: [&str; 9] = [
@@ -54,19 +52,12 @@ pub fn render(template: &Map<String, Value>) -> Result<Rendered, RenderError> {
     if object.group.is_empty() && object.kind == "Service" {
         clean_service(&mut body);
     }
-    Ok(Rendered {
-        object,
-        version,
-        bytes: canonical(&Value::Object(body)).into(),
-    })
+    Ok(Rendered { object, version, bytes: canonical(&Value::Object(body)).into() })
 }
 
 fn identity(template: &Map<String, Value>) -> Result<(ObjectId, String), RenderError> {
     let text = |fields: Option<&Map<String, Value>>, key: &str, field: &'static str| {
-        let value = fields
-            .and_then(|fields| fields.get(key))
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty());
+        let value = fields.and_then(|fields| fields.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
         value.map(ToOwned::to_owned).ok_or(RenderError { field })
     };
     let metadata = template.get("metadata").and_then(Value::as_object);
@@ -88,21 +79,10 @@ fn clean_metadata(body: &mut Map<String, Value>) {
     for field in SERVER_METADATA {
         metadata.remove(field);
     }
-    if let Some(annotations) = metadata
-        .get_mut("annotations")
-        .and_then(Value::as_object_mut)
-    {
-        annotations.retain(|key, _| {
-            key != ANNOTATION_LAST_APPLIED
-                && !OWN_ANNOTATION_PREFIXES
-                    .iter()
-                    .any(|own| key.starts_with(own))
-        });
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|key, _| key != ANNOTATION_LAST_APPLIED && !OWN_ANNOTATION_PREFIXES.iter().any(|own| key.starts_with(own)));
     }
-    if metadata
-        .get("annotations")
-        .is_some_and(|annotations| annotations.as_object().is_none_or(Map::is_empty))
-    {
+    if metadata.get("annotations").is_some_and(|annotations| annotations.as_object().is_none_or(Map::is_empty)) {
         metadata.remove("annotations");
     }
     if !metadata.get("labels").is_some_and(Value::is_object) {
@@ -145,12 +125,7 @@ fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn write_all<T>(
-    items: impl IntoIterator<Item = T>,
-    (open, close): (u8, u8),
-    out: &mut Vec<u8>,
-    each: impl Fn(T, &mut Vec<u8>),
-) {
+fn write_all<T>(items: impl IntoIterator<Item = T>, (open, close): (u8, u8), out: &mut Vec<u8>, each: impl Fn(T, &mut Vec<u8>)) {
     out.push(open);
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {
@@ -202,24 +177,15 @@ mod tests {
 
     #[test]
     fn labels_of_the_author_stay_and_ours_is_added() {
-        let labelled = text(
-            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a", "labels": { "app": "web" } } }),
-        );
-        assert!(
-            labelled.contains(
-                r#""labels":{"app":"web","clusternet.io/created-by":"clusternet-agent"}"#
-            ),
-            "{labelled}"
-        );
+        let labelled = text(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a", "labels": { "app": "web" } } }));
+        assert!(labelled.contains(r#""labels":{"app":"web","clusternet.io/created-by":"clusternet-agent"}"#), "{labelled}");
     }
 
     #[test]
     fn a_service_loses_its_cluster_ip_but_not_its_head_or_node_port() {
         let service = |ip: &str| {
-            text(
-                json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "a" },
-                "spec": { "clusterIP": ip, "clusterIPs": [ip], "ports": [{ "port": 1, "nodePort": 30000 }] } }),
-            )
+            text(json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "a" },
+                "spec": { "clusterIP": ip, "clusterIPs": [ip], "ports": [{ "port": 1, "nodePort": 30000 }] } }))
         };
         assert!(!service("10.0.0.1").contains("clusterIP"));
         assert!(service("10.0.0.1").contains(r#""nodePort":30000"#));
@@ -234,28 +200,15 @@ mod tests {
         };
         let (old, new) = (render_at("apps/v1beta1"), render_at("apps/v1"));
         assert_eq!(old.object, new.object);
-        assert_eq!(
-            (old.version.as_str(), new.version.as_str()),
-            ("v1beta1", "v1")
-        );
+        assert_eq!((old.version.as_str(), new.version.as_str()), ("v1beta1", "v1"));
         assert_eq!(new.object.to_string(), "Deployment.apps d/a");
     }
 
     #[test]
     fn a_template_that_is_no_object_is_refused_by_field() {
-        let refused = |template: Value| {
-            render(template.as_object().expect("an object"))
-                .expect_err("no object")
-                .to_string()
-        };
-        assert_eq!(
-            refused(json!({})),
-            "template has no apiVersion: write it as a string"
-        );
-        assert_eq!(
-            refused(json!({ "apiVersion": "v1", "kind": 3 })),
-            "template has no kind: write it as a string"
-        );
+        let refused = |template: Value| render(template.as_object().expect("an object")).expect_err("no object").to_string();
+        assert_eq!(refused(json!({})), "template has no apiVersion: write it as a string");
+        assert_eq!(refused(json!({ "apiVersion": "v1", "kind": 3 })), "template has no kind: write it as a string");
         assert_eq!(
             refused(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": [] })),
             "template has no metadata.name: write it as a string"

@@ -20,9 +20,7 @@ enum Requirement {
 /// Why a selector means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
-    #[error(
-        "operator {operator:?} on label {key:?} is unknown: use In, NotIn, Exists or DoesNotExist"
-    )]
+    #[error("operator {operator:?} on label {key:?} is unknown: use In, NotIn, Exists or DoesNotExist")]
     UnknownOperator { key: String, operator: String },
     #[error("operator {operator} on label {key:?} needs at least one value")]
     NoValues { key: String, operator: String },
@@ -37,21 +35,9 @@ impl Selector {
     /// An operator that is unknown, lacks its values or has values it can't take.
     pub fn parse(selector: &LabelSelector) -> Result<Self, SelectorError> {
         let labels = selector.match_labels.iter().flatten();
-        let equals = labels.map(|(key, value)| {
-            Ok(Requirement::In(
-                key.clone(),
-                BTreeSet::from([value.clone()]),
-            ))
-        });
-        let expressions = selector
-            .match_expressions
-            .iter()
-            .flatten()
-            .map(Requirement::parse);
-        equals
-            .chain(expressions)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let equals = labels.map(|(key, value)| Ok(Requirement::In(key.clone(), BTreeSet::from([value.clone()]))));
+        let expressions = selector.match_expressions.iter().flatten().map(Requirement::parse);
+        equals.chain(expressions).collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether these labels satisfy every requirement.
@@ -70,9 +56,7 @@ impl Requirement {
             ("Exists", true) => Ok(Self::Exists(key)),
             ("DoesNotExist", true) => Ok(Self::DoesNotExist(key)),
             ("In" | "NotIn", true) => Err(SelectorError::NoValues { key, operator }),
-            ("Exists" | "DoesNotExist", false) => {
-                Err(SelectorError::UnwantedValues { key, operator })
-            }
+            ("Exists" | "DoesNotExist", false) => Err(SelectorError::UnwantedValues { key, operator }),
             _ => Err(SelectorError::UnknownOperator { key, operator }),
         }
     }
@@ -100,13 +84,7 @@ impl fmt::Display for Selector {
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |values: &BTreeSet<String>| {
-            values
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
+        let list = |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         match self {
             Self::In(key, values) if values.len() == 1 => write!(f, "{key}={}", list(values)),
             Self::In(key, values) => write!(f, "{key} in ({})", list(values)),
@@ -127,10 +105,7 @@ mod tests {
     }
 
     fn matches(selector: Value, labels: &[(&str, &str)]) -> bool {
-        let labels = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         parse(selector).expect("a valid selector").matches(&labels)
     }
 
@@ -162,46 +137,25 @@ mod tests {
 
     #[test]
     fn a_present_label_is_compared_with_all_values() {
-        assert!(matches(
-            expression("In", &["core", "edge"]),
-            &[("tier", "edge")]
-        ));
+        assert!(matches(expression("In", &["core", "edge"]), &[("tier", "edge")]));
         assert!(!matches(expression("In", &["core"]), &[("tier", "edge")]));
-        assert!(!matches(
-            expression("NotIn", &["core", "edge"]),
-            &[("tier", "edge")]
-        ));
+        assert!(!matches(expression("NotIn", &["core", "edge"]), &[("tier", "edge")]));
         assert!(matches(expression("NotIn", &["core"]), &[("tier", "edge")]));
-        assert!(!matches(
-            expression("DoesNotExist", &[]),
-            &[("tier", "edge")]
-        ));
+        assert!(!matches(expression("DoesNotExist", &[]), &[("tier", "edge")]));
     }
 
     #[test]
     fn operators_without_sense_are_refused_by_name() {
-        assert!(matches!(
-            parse(expression("In", &[])),
-            Err(SelectorError::NoValues { .. })
-        ));
-        assert!(matches!(
-            parse(expression("Exists", &["x"])),
-            Err(SelectorError::UnwantedValues { .. })
-        ));
+        assert!(matches!(parse(expression("In", &[])), Err(SelectorError::NoValues { .. })));
+        assert!(matches!(parse(expression("Exists", &["x"])), Err(SelectorError::UnwantedValues { .. })));
         let unknown = parse(expression("Gt", &["1"])).expect_err("Gt is for nodes");
-        assert_eq!(
-            unknown.to_string(),
-            "operator \"Gt\" on label \"tier\" is unknown: use In, NotIn, Exists or DoesNotExist"
-        );
+        assert_eq!(unknown.to_string(), "operator \"Gt\" on label \"tier\" is unknown: use In, NotIn, Exists or DoesNotExist");
     }
 
     #[test]
     fn a_selector_prints_as_kubectl_takes_it() {
         let selector = json!({ "matchLabels": { "a": "1" }, "matchExpressions": [
             { "key": "b", "operator": "NotIn", "values": ["x", "y"] }, { "key": "c", "operator": "DoesNotExist" }] });
-        assert_eq!(
-            parse(selector).expect("valid").to_string(),
-            "a=1,b notin (x,y),!c"
-        );
+        assert_eq!(parse(selector).expect("valid").to_string(), "a=1,b notin (x,y),!c");
     }
 }

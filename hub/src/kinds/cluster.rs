@@ -34,9 +34,7 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 pub struct ManagedClusterSpec {
     /// The cluster's identity: the UID of its Lease `clusternet-agent`.
-    #[schemars(regex(
-        pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-    ))]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"))]
     pub cluster_id: String,
     /// A label only, such as `EdgeCluster` or `StandardCluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,34 +10,19 @@ use super::{ClusterRegistrationRequest, ManagedCluster, Subscription, manifest, 
 
 /// The CRDs of all own kinds, as a parent cluster needs them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    documents()
-        .into_iter()
-        .map(|crd| serde_json::from_value(crd).expect("generated from the type it is read into"))
-        .collect()
+    documents().into_iter().map(|crd| serde_json::from_value(crd).expect("generated from the type it is read into")).collect()
 }
 
 /// The structural `openAPIV3Schema` of each own kind, by kind.
 pub fn schemas() -> BTreeMap<&'static str, Value> {
-    const KINDS: [&str; 4] = [
-        "ClusterRegistrationRequest",
-        "ManagedCluster",
-        "Manifest",
-        "Subscription",
-    ];
+    const KINDS: [&str; 4] = ["ClusterRegistrationRequest", "ManagedCluster", "Manifest", "Subscription"];
     let schema_of = |mut crd: Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
-    KINDS
-        .into_iter()
-        .zip(documents().into_iter().map(schema_of))
-        .collect()
+    KINDS.into_iter().zip(documents().into_iter().map(schema_of)).collect()
 }
 
 /// The CRDs as JSON, sorted by kind.
 fn documents() -> [Value; 4] {
-    let derived = [
-        ClusterRegistrationRequest::crd(),
-        ManagedCluster::crd(),
-        Subscription::crd(),
-    ];
+    let derived = [ClusterRegistrationRequest::crd(), ManagedCluster::crd(), Subscription::crd()];
     let [request, cluster, subscription] = derived.map(|crd| {
         let mut crd = serde_json::to_value(crd).expect("a CRD is plain JSON");
         schema::drop_empty_defaults(&mut crd);

@@ -10,25 +10,13 @@ fn folder() -> PathBuf {
 fn deploy_crds_are_what_the_types_say() {
     let update = std::env::var_os("UPDATE_CRDS").is_some();
     for crd in crds() {
-        let file = folder().join(format!(
-            "{}.yaml",
-            crd.metadata
-                .name
-                .as_deref()
-                .expect("generated CRDs are named")
-        ));
+        let file = folder().join(format!("{}.yaml", crd.metadata.name.as_deref().expect("generated CRDs are named")));
         let wanted = serde_saphyr::to_string(&crd).expect("a CRD is plain data");
         if update {
-            std::fs::create_dir_all(folder())
-                .and_then(|()| std::fs::write(&file, &wanted))
-                .expect("deploy/crds is writable");
+            std::fs::create_dir_all(folder()).and_then(|()| std::fs::write(&file, &wanted)).expect("deploy/crds is writable");
         }
         let found = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(
-            found == wanted,
-            "{} is not what the types say: run this test with UPDATE_CRDS=1 and commit",
-            file.display()
-        );
+        assert!(found == wanted, "{} is not what the types say: run this test with UPDATE_CRDS=1 and commit", file.display());
     }
 }
 
@@ -37,10 +25,7 @@ fn every_kind_has_a_structural_schema_under_its_own_name() {
     for (crd, (kind, schema)) in crds().iter().zip(schemas()) {
         assert_eq!(crd.spec.names.kind, kind);
         assert_eq!(schema["type"], "object", "{kind}");
-        assert!(
-            !schema.to_string().contains("$ref"),
-            "{kind} refers outside itself"
-        );
+        assert!(!schema.to_string().contains("$ref"), "{kind} refers outside itself");
     }
 }
 
@@ -51,32 +36,16 @@ fn defaults_are_clusternets_and_nothing_else_is_defaulted() {
     let subscription = spec("Subscription");
     assert_eq!(subscription["schedulerName"]["default"], "default");
     assert_eq!(subscription["schedulingStrategy"]["default"], "Replication");
-    assert_eq!(
-        subscription["preemptionPolicy"]["default"],
-        "PreemptLowerPriority"
-    );
-    assert_eq!(
-        spec("ClusterRegistrationRequest")["syncMode"]["default"],
-        "Pull"
-    );
-    let defaults: usize = schemas
-        .values()
-        .map(|schema| schema.to_string().matches("\"default\":").count())
-        .sum();
-    assert_eq!(
-        defaults, 6,
-        "a default that nobody asked for is written into every object"
-    );
+    assert_eq!(subscription["preemptionPolicy"]["default"], "PreemptLowerPriority");
+    assert_eq!(spec("ClusterRegistrationRequest")["syncMode"]["default"], "Pull");
+    let defaults: usize = schemas.values().map(|schema| schema.to_string().matches("\"default\":").count()).sum();
+    assert_eq!(defaults, 6, "a default that nobody asked for is written into every object");
 }
 
 #[test]
 fn both_spellings_of_the_preemption_policy_are_allowed() {
-    let allowed =
-        &schemas()["Subscription"]["properties"]["spec"]["properties"]["preemptionPolicy"]["enum"];
-    assert_eq!(
-        allowed,
-        &serde_json::json!(["PreemptLowerPriority", "PreemptNever", "Never"])
-    );
+    let allowed = &schemas()["Subscription"]["properties"]["spec"]["properties"]["preemptionPolicy"]["enum"];
+    assert_eq!(allowed, &serde_json::json!(["PreemptLowerPriority", "PreemptNever", "Never"]));
 }
 
 #[test]
@@ -93,7 +62,6 @@ fn a_documented_subscription_reads_and_writes_back_unchanged() {
                       { "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "foo", "name": "my-nginx" }],
         },
     });
-    let read: crate::kinds::Subscription =
-        serde_json::from_value(written.clone()).expect("documented YAML is readable");
+    let read: crate::kinds::Subscription = serde_json::from_value(written.clone()).expect("documented YAML is readable");
     assert_eq!(serde_json::to_value(read).expect("plain data"), written);
 }

@@ -35,12 +35,7 @@ impl Manifest {
             namespace: Some(super::names::RESERVED_NAMESPACE.to_owned()),
             ..ObjectMeta::default()
         };
-        Self {
-            api_version: api_version(),
-            kind: kind(),
-            metadata,
-            template,
-        }
+        Self { api_version: api_version(), kind: kind(), metadata, template }
     }
 }
 

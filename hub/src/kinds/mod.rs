@@ -12,17 +12,15 @@ mod schema;
 mod subscription;
 
 pub use cluster::{
-    ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, NodeStatistics, Pending,
-    PendingCounts, PendingObject, PodStatistics, ResourceUsage,
+    ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, NodeStatistics, Pending, PendingCounts, PendingObject, PodStatistics,
+    ResourceUsage,
 };
 pub use crd::{crds, schemas};
 pub use manifest::Manifest;
 pub use registration::{
-    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestSpec,
-    ClusterRegistrationRequestStatus, DENIED, FAILED,
+    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestSpec, ClusterRegistrationRequestStatus, DENIED, FAILED,
 };
 pub use subscription::{
-    AggregatedStatus, Counts, DividingScheduling, DynamicDividing, Feed, FeedStatusPerCluster,
-    FeedStatusSummary, ReplicaStatus, SchedulingStrategy, SubGroupStrategy, Subscriber,
-    Subscription, SubscriptionSpec, SubscriptionStatus,
+    AggregatedStatus, Counts, DividingScheduling, DynamicDividing, Feed, FeedStatusPerCluster, FeedStatusSummary, ReplicaStatus,
+    SchedulingStrategy, SubGroupStrategy, Subscriber, Subscription, SubscriptionSpec, SubscriptionStatus,
 };

@@ -31,18 +31,13 @@ pub const FAILED: &str = "Failed";
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRegistrationRequestSpec {
     /// The cluster's identity: the UID of its Lease `clusternet-agent`.
-    #[schemars(regex(
-        pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-    ))]
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"))]
     pub cluster_id: String,
     /// A label only, such as `EdgeCluster` or `StandardCluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_type: Option<String>,
     /// The wished name of the ManagedCluster.
-    #[schemars(
-        length(max = 60),
-        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    #[schemars(length(max = 60), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
     /// The wished dedicated namespace.

@@ -109,16 +109,14 @@ impl Ring {
 
 /// The highest version whose event is gone from the disk.
 pub(super) fn compacted(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let value: i64 =
-        connection.prepare_cached("SELECT value FROM meta WHERE key = 'compacted'")?.query_row([], |row| row.get(0))?;
+    let value: i64 = connection.prepare_cached("SELECT value FROM meta WHERE key = 'compacted'")?.query_row([], |row| row.get(0))?;
     Ok(value as u64)
 }
 
 /// Up to `most` events after a version, from the disk.
 pub(super) fn read_after(connection: &Connection, version: u64, most: usize) -> Result<Vec<Arc<Event>>, rusqlite::Error> {
-    let mut statement = connection.prepare_cached(
-        "SELECT rv, kind, resource, namespace, name, body, prev FROM events WHERE rv > ?1 ORDER BY rv LIMIT ?2",
-    )?;
+    let mut statement = connection
+        .prepare_cached("SELECT rv, kind, resource, namespace, name, body, prev FROM events WHERE rv > ?1 ORDER BY rv LIMIT ?2")?;
     let rows = statement.query_map(params![version as i64, most as i64], |row| {
         Ok(Arc::new(Event {
             resource_version: row.get::<_, i64>(0)? as u64,
@@ -133,9 +131,7 @@ pub(super) fn read_after(connection: &Connection, version: u64, most: usize) -> 
 
 pub(super) fn append(connection: &Connection, event: &Event, at: i64) -> Result<(), rusqlite::Error> {
     connection
-        .prepare_cached(
-            "INSERT INTO events (rv, at, kind, resource, namespace, name, body, prev) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
+        .prepare_cached("INSERT INTO events (rv, at, kind, resource, namespace, name, body, prev) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
         .execute(params![
             event.resource_version as i64,
             at,
@@ -158,9 +154,8 @@ pub(super) fn compaction_line(connection: &Connection, options: &StoreOptions, n
     };
     let oldest_young = now.saturating_sub(i64::try_from(options.keep_for.as_millis()).unwrap_or(i64::MAX));
     // Clocks step: the first event that is young enough ends the search, whatever follows it.
-    let young: Option<i64> = connection
-        .prepare_cached("SELECT min(rv) FROM events WHERE at >= ?1")?
-        .query_row(params![oldest_young], |row| row.get(0))?;
+    let young: Option<i64> =
+        connection.prepare_cached("SELECT min(rv) FROM events WHERE at >= ?1")?.query_row(params![oldest_young], |row| row.get(0))?;
     let by_age = young.unwrap_or(i64::MAX).min(nth(options.keep_events)?);
     Ok(by_age.max(nth(options.most_events)?) as u64)
 }

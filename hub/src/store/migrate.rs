@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// One entry a schema version; entry n brings version n to n + 1. Released entries never change.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO meta VALUES ('compacted', 0), ('floor', 0);
     CREATE TABLE incarnations (id BLOB PRIMARY KEY, opened INTEGER NOT NULL, closed INTEGER) WITHOUT ROWID;
@@ -19,7 +20,9 @@ const MIGRATIONS: &[&str] = &["
         rv INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind INTEGER NOT NULL,
         resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
         body BLOB NOT NULL, prev BLOB);
-", crate::sync::TABLES];
+",
+    crate::sync::TABLES,
+];
 
 /// Opens the file for the writer, checks it and brings it to the newest schema.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -37,8 +40,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 
 /// Reads the structure of the whole file, so that damage shows at start and not at some later request.
 fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let verdict: String =
-        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::opening(path))?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(StoreError::opening(path))?;
     if verdict == "ok" {
         return Ok(());
     }

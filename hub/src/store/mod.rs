@@ -153,10 +153,7 @@ impl Store {
         F: FnMut(Row<'_>) -> Option<T> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        self.blocking(move || {
-            shared.readers.with(|connection| object::list(connection, &query, shared.history.floor, pick))
-        })
-        .await
+        self.blocking(move || shared.readers.with(|connection| object::list(connection, &query, shared.history.floor, pick))).await
     }
 
     /// Runs `read` on a read-only connection (one snapshot per statement), off the async threads: for side tables.
@@ -172,10 +169,7 @@ impl Store {
         self.blocking(move || shared.readers.with(read)).await
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
         let _turn = self.shared.readers.turn().await;
         tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
     }

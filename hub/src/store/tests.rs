@@ -131,8 +131,7 @@ async fn a_watcher_sees_each_change_once_from_memory_and_from_disk() {
 #[tokio::test]
 async fn compaction_expires_old_watches_and_keeps_the_newest_events() {
     let folder = tempfile::tempdir().expect("folder");
-    let options =
-        StoreOptions { keep_for: Duration::ZERO, keep_events: 3, ring_events: 1, ..StoreOptions::default() };
+    let options = StoreOptions { keep_for: Duration::ZERO, keep_events: 3, ring_events: 1, ..StoreOptions::default() };
     let store = Store::open_with(folder.path(), options).expect("open");
     let start = store.resource_version();
     let mut late = store.watch(start).expect("watch");

@@ -29,9 +29,8 @@ impl Watcher {
     fn check_start(&self) -> Result<(), StoreError> {
         let history = self.shared.history;
         // A commit is visible to lists a moment before it is in the ring, so what looks like the future is asked of the disk.
-        let (compacted, newest) = self.shared.readers.with(|connection| {
-            Ok((events::compacted(connection)?, object::newest(connection, history.floor)?))
-        })?;
+        let (compacted, newest) =
+            self.shared.readers.with(|connection| Ok((events::compacted(connection)?, object::newest(connection, history.floor)?)))?;
         let forgotten = self.position > history.found && self.position < history.floor;
         if forgotten || self.position > newest.max(self.shared.ring.newest()) {
             return Err(StoreError::Expired { wanted: self.position, oldest: history.floor });

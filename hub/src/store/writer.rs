@@ -37,12 +37,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(
-        connection: Connection,
-        ring: Arc<Ring>,
-        history: History,
-        options: StoreOptions,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection, ring: Arc<Ring>, history: History, options: StoreOptions) -> Result<Self, StoreError> {
         let (jobs, queue) = flume::bounded(QUEUE);
         let state = State { connection, ring, next: history.floor + 1, options };
         let thread = thread::Builder::new()
@@ -264,9 +259,11 @@ impl Tx<'_> {
     pub fn delete(&mut self, key: &Key, version: u64, last: Value) -> Result<Stored, StoreError> {
         let previous = self.expect(key, Expect::Version(version))?;
         let body = stamp(key, last, *self.next)?;
-        self.connection
-            .prepare_cached("DELETE FROM objects WHERE resource = ?1 AND namespace = ?2 AND name = ?3")?
-            .execute(params![key.resource, key.namespace, key.name])?;
+        self.connection.prepare_cached("DELETE FROM objects WHERE resource = ?1 AND namespace = ?2 AND name = ?3")?.execute(params![
+            key.resource,
+            key.namespace,
+            key.name
+        ])?;
         let stored = Stored { resource_version: *self.next, body: body.clone() };
         self.record(EventKind::Deleted, key, body, previous)?;
         Ok(stored)

@@ -234,7 +234,9 @@ impl Task {
             changed = true;
             match event {
                 HubEvent::Confirmed { boot, restored } => tracing::info!(sid = %self.sid, %boot, restored, "in session"),
-                HubEvent::Cloned { boots } => tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity: stop both, then start the right one"),
+                HubEvent::Cloned { boots } => {
+                    tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity: stop both, then start the right one")
+                }
                 HubEvent::Listed(root) => tracing::debug!(sid = %self.sid, %root, "listed"),
                 HubEvent::Status => {}
                 HubEvent::Rejected(message) => tracing::warn!(sid = %self.sid, message, "refused"),

@@ -73,7 +73,9 @@ pub fn save(connection: &Connection, sid: Sid, write: &HubWrite) -> rusqlite::Re
             let old: Vec<u8> = old.iter().flat_map(|boot| boot.to_be_bytes()).collect();
             run("UPDATE link SET boot = ?2, old_boots = ?3 WHERE sid = ?1", params![sid, boot.cast_signed(), old])
         }
-        HubWrite::Told { listed, held } => run("UPDATE link SET listed = ?2, held = ?3 WHERE sid = ?1", params![sid, listed.cast_signed(), held]),
+        HubWrite::Told { listed, held } => {
+            run("UPDATE link SET listed = ?2, held = ?3 WHERE sid = ?1", params![sid, listed.cast_signed(), held])
+        }
         HubWrite::ClearRows => run("DELETE FROM link_status WHERE sid = ?1", params![sid]),
         HubWrite::Row(ObjectId { group, kind, namespace, name }, None) => run(
             "DELETE FROM link_status WHERE sid = ?1 AND grp = ?2 AND kind = ?3 AND namespace = ?4 AND name = ?5",

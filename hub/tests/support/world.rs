@@ -75,43 +75,19 @@ impl World {
         let (statuses, inputs) = latest::channel();
         let (reports, reports_out) = latest::channel();
         let (position_in, position) = tokio::sync::watch::channel(planner::Position::default());
-        let outputs = planner::Outputs {
-            plans: plans_in,
-            statuses,
-            position: position_in,
-        };
+        let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in };
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
-        tokio::spawn(status::run(
-            self.client.clone(),
-            inputs,
-            reports_out,
-            stop.clone(),
-        ));
-        Controllers {
-            plans,
-            position,
-            reports,
-            _stop: stop.drop_guard(),
-        }
+        tokio::spawn(status::run(self.client.clone(), inputs, reports_out, stop.clone()));
+        Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }
 
     /// Starts registration, alone on this server: a hub has one, and tests share the server.
     pub async fn start_registration(&self) -> Registration {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let alone = ONE_AT_A_TIME.lock().await;
-        let config = registration::Config {
-            real_namespaces: self.real,
-            bus_address: "mqtt://127.0.0.1:1883".to_owned(),
-        };
-        let running = tokio::spawn(registration::run(
-            self.client.clone(),
-            config,
-            CancellationToken::new(),
-        ));
-        Registration {
-            running,
-            _alone: alone,
-        }
+        let config = registration::Config { real_namespaces: self.real, bus_address: "mqtt://127.0.0.1:1883".to_owned() };
+        let running = tokio::spawn(registration::run(self.client.clone(), config, CancellationToken::new()));
+        Registration { running, _alone: alone }
     }
 
     /// Makes a namespace exist, where that means anything.
@@ -119,12 +95,8 @@ impl World {
         if !self.real {
             return;
         }
-        let object: Namespace =
-            serde_json::from_value(json!({ "metadata": { "name": name } })).expect("a Namespace");
-        match Api::<Namespace>::all(self.client.clone())
-            .create(&PostParams::default(), &object)
-            .await
-        {
+        let object: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).expect("a Namespace");
+        match Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &object).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             made => drop(made.expect("a namespace can be made")),
         }
@@ -143,18 +115,14 @@ impl World {
         });
         create::<ManagedCluster>(&self.api(), object).await;
         let sid = Patch::Merge(json!({ "status": { "sid": "abcdefgh" } }));
-        self.api::<ManagedCluster>()
-            .patch_status(name, &PatchParams::default(), &sid)
-            .await
-            .expect("status can be written");
+        self.api::<ManagedCluster>().patch_status(name, &PatchParams::default(), &sid).await.expect("status can be written");
         ClusterKey::new(&self.test, name)
     }
 
     /// Makes or changes the Manifest of ConfigMap `<this test>/<name>` with one value; gives its resourceVersion.
     pub async fn manifest(&self, name: &str, value: &str) -> u64 {
         let template = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": self.test }, "data": { "v": value } });
-        self.template(&format!("configmaps.{}.{name}", &self.test), template)
-            .await
+        self.template(&format!("configmaps.{}.{name}", &self.test), template).await
     }
 
     /// Makes or changes a Manifest.
@@ -165,19 +133,12 @@ impl World {
             Some(_) => api.patch(name, &PatchParams::default(), &patch).await.expect("a Manifest can be changed"),
             None => create(&api, json!({ "apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Manifest", "metadata": { "name": name }, "template": template })).await,
         };
-        stored
-            .resource_version()
-            .expect("stored")
-            .parse()
-            .expect("a number")
+        stored.resource_version().expect("stored").parse().expect("a number")
     }
 
     pub async fn delete_manifest(&self, name: &str) {
         let name = format!("configmaps.{}.{name}", &self.test);
-        self.manifests()
-            .delete(&name, &DeleteParams::default())
-            .await
-            .expect("a Manifest can be deleted");
+        self.manifests().delete(&name, &DeleteParams::default()).await.expect("a Manifest can be deleted");
     }
 
     /// Makes a Subscription of these feeds for the clusters of this test.
@@ -195,12 +156,7 @@ impl World {
     }
 
     /// Makes a registration request and waits for its answer.
-    pub async fn register(
-        &self,
-        id: &str,
-        spec: Value,
-        annotations: Value,
-    ) -> ClusterRegistrationRequest {
+    pub async fn register(&self, id: &str, spec: Value, annotations: Value) -> ClusterRegistrationRequest {
         let mut object = json!({
             "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ClusterRegistrationRequest",
             "metadata": { "name": format!("clusternet-{id}"), "annotations": annotations }, "spec": { "clusterId": id },
@@ -211,22 +167,10 @@ impl World {
     }
 
     /// Waits for an answer to a request that satisfies.
-    pub async fn answer(
-        &self,
-        id: &str,
-        satisfies: impl Fn(&ClusterRegistrationRequest) -> bool,
-    ) -> ClusterRegistrationRequest {
+    pub async fn answer(&self, id: &str, satisfies: impl Fn(&ClusterRegistrationRequest) -> bool) -> ClusterRegistrationRequest {
         let api = Api::all(self.client.clone());
-        let answered = |request: &ClusterRegistrationRequest| {
-            request
-                .status
-                .as_ref()
-                .is_some_and(|status| status.result.is_some())
-        };
-        eventually(&api, &format!("clusternet-{id}"), |request| {
-            answered(request) && satisfies(request)
-        })
-        .await
+        let answered = |request: &ClusterRegistrationRequest| request.status.as_ref().is_some_and(|status| status.result.is_some());
+        eventually(&api, &format!("clusternet-{id}"), |request| answered(request) && satisfies(request)).await
     }
 
     fn manifests(&self) -> Api<Manifest> {
@@ -236,11 +180,7 @@ impl World {
 
 impl Controllers {
     /// The next plan of this cluster that satisfies.
-    pub async fn plan(
-        &mut self,
-        cluster: &ClusterKey,
-        satisfies: impl Fn(&[String]) -> bool,
-    ) -> PlanUpdate {
+    pub async fn plan(&mut self, cluster: &ClusterKey, satisfies: impl Fn(&[String]) -> bool) -> PlanUpdate {
         let mut last = None;
         let wanted = async {
             while let Some((_, event)) = self.plans.recv().await {
@@ -263,21 +203,13 @@ impl Controllers {
     /// Asserts that nothing is planned for this cluster for a while.
     pub async fn no_plan(&mut self, cluster: &ClusterKey) {
         let quiet = tokio::time::timeout(QUIET, self.plan(cluster, |_| true)).await;
-        assert!(
-            quiet.is_err(),
-            "planned again: {:?}",
-            quiet.map(|update| words(&update))
-        );
+        assert!(quiet.is_err(), "planned again: {:?}", quiet.map(|update| words(&update)));
     }
 
     /// Waits until the planner has listed everything.
     pub async fn synced(&mut self) -> planner::Position {
-        let synced =
-            tokio::time::timeout(PATIENCE, self.position.wait_for(|position| position.synced))
-                .await;
-        *synced
-            .expect("everything is listed in time")
-            .expect("the planner runs")
+        let synced = tokio::time::timeout(PATIENCE, self.position.wait_for(|position| position.synced)).await;
+        *synced.expect("everything is listed in time").expect("the planner runs")
     }
 }
 
@@ -290,11 +222,7 @@ pub fn words(update: &PlanUpdate) -> Vec<String> {
             object["data"]["v"].as_str().unwrap_or("content").to_owned()
         }
     };
-    update
-        .entries
-        .iter()
-        .map(|entry| format!("{}={}", entry.object.name, word(&entry.content)))
-        .collect()
+    update.entries.iter().map(|entry| format!("{}={}", entry.object.name, word(&entry.content))).collect()
 }
 
 async fn create<K>(api: &Api<K>, object: Value) -> K
@@ -302,9 +230,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let object = serde_json::from_value(object).expect("an object of this kind");
-    api.create(&PostParams::default(), &object)
-        .await
-        .expect("it can be made")
+    api.create(&PostParams::default(), &object).await.expect("it can be made")
 }
 
 /// Reads an object until it satisfies.
@@ -318,10 +244,7 @@ where
         if satisfies(&found) {
             return found;
         }
-        assert!(
-            started.elapsed() < PATIENCE,
-            "not in {PATIENCE:?}: {found:#?}"
-        );
+        assert!(started.elapsed() < PATIENCE, "not in {PATIENCE:?}: {found:#?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

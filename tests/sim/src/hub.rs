@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bus_schema::hash::Hash;
 use bus_schema::id::{IncarnationId, Millis};
 use bus_schema::link::Contents;
-use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use bus_schema::link::hub::no_session;
+use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use bus_schema::list::DesiredList;
 
 use crate::broker::Packet;

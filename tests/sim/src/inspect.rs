@@ -42,21 +42,43 @@ impl Inside {
         match self {
             Inside::Hello(hello) => format!("Hello listed {} status {:x} order {}", hex(&hello.listed), hello.status, hello.order),
             Inside::Welcome(welcome) => {
-                format!("Welcome desired {} rv {} status {:x} same {} closed {:?}", hex(&welcome.desired), welcome.resource_version, welcome.status, welcome.same_status, welcome.closed)
+                format!(
+                    "Welcome desired {} rv {} status {:x} same {} closed {:?}",
+                    hex(&welcome.desired),
+                    welcome.resource_version,
+                    welcome.status,
+                    welcome.same_status,
+                    welcome.closed
+                )
             }
             Inside::Delta(delta) => format!(
                 "Delta base {:x} target {} rv {} list {} objects {} recover {}",
-                delta.base >> 32, hex(&delta.target), delta.resource_version, delta.list.len(), delta.objects.len(), delta.recover
+                delta.base >> 32,
+                hex(&delta.target),
+                delta.resource_version,
+                delta.list.len(),
+                delta.objects.len(),
+                delta.recover
             ),
-            Inside::Want(want) => format!("Want {:?}", want.items.iter().map(|item| (hex(&item.hash), item.list, item.offset, item.window)).collect::<Vec<_>>()),
+            Inside::Want(want) => format!(
+                "Want {:?}",
+                want.items.iter().map(|item| (hex(&item.hash), item.list, item.offset, item.window)).collect::<Vec<_>>()
+            ),
             Inside::Content(content) => format!(
                 "Content {:?}",
-                content.parts.iter().map(|part| (hex(&part.hash), part.list, part.mode, part.offset, part.data.len(), part.total, part.missing)).collect::<Vec<_>>()
+                content
+                    .parts
+                    .iter()
+                    .map(|part| (hex(&part.hash), part.list, part.mode, part.offset, part.data.len(), part.total, part.missing))
+                    .collect::<Vec<_>>()
             ),
             Inside::Confirm(confirm) => format!("Confirm {}", hex(&confirm.list)),
             Inside::Report(report) => format!(
                 "Report listed {:x} held {} {:x} -> {:x} rows {:?}",
-                report.listed >> 32, report.held, report.base >> 32, report.target >> 32,
+                report.listed >> 32,
+                report.held,
+                report.base >> 32,
+                report.target >> 32,
                 report.entries.iter().map(|entry| (entry.index, entry.state, entry.gone)).collect::<Vec<_>>()
             ),
             Inside::StatusAck(ack) => format!("StatusAck {:x}", ack.root >> 32),

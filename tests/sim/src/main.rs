@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use bus_schema::planted::Bug;
 use sim::run::{Setup, run, sweep};
 
-const USAGE: &str = "usage: sim [--seed N | --seeds A..B | --bug NAME|all [--seeds A..B]] [--steps 200] [--agents 3] [--jobs 2] [--calm] [--trace]";
+const USAGE: &str =
+    "usage: sim [--seed N | --seeds A..B | --bug NAME|all [--seeds A..B]] [--steps 200] [--agents 3] [--jobs 2] [--calm] [--trace]";
 
 struct Options {
     seeds: std::ops::Range<u64>,
@@ -107,7 +108,11 @@ fn hunt(options: &Options) -> ExitCode {
     for bug in &options.bugs {
         let setup = Setup { bug: Some(*bug), ..options.setup };
         match sweep(options.seeds.clone(), options.jobs, setup).1 {
-            Some(report) => println!("{bug:?} is found by seed {}: {}", report.seed, report.failure.unwrap_or_default().chars().take(200).collect::<String>()),
+            Some(report) => println!(
+                "{bug:?} is found by seed {}: {}",
+                report.seed,
+                report.failure.unwrap_or_default().chars().take(200).collect::<String>()
+            ),
             None => {
                 println!("{bug:?} is not found by seeds {:?}", options.seeds);
                 missed += 1;

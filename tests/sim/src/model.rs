@@ -144,7 +144,10 @@ impl World {
         for (object, bundle) in fresh {
             let told = self.model.told[edge].get(&(object.clone(), bundle)).copied();
             if !confirmed && !told.is_some_and(|told| self.is_provable(hub, told)) {
-                self.fail(format!("agent {edge} takes it for proven that {object} may go under {root:?} of {hub}: told {told:?}, known {:?}", self.model.hubs.get(&hub)));
+                self.fail(format!(
+                    "agent {edge} takes it for proven that {object} may go under {root:?} of {hub}: told {told:?}, known {:?}",
+                    self.model.hubs.get(&hub)
+                ));
             }
         }
         self.model.proven[edge] = proven;
@@ -176,7 +179,9 @@ impl World {
         match inside {
             Inside::Hello(_) | Inside::Welcome(_) => drop(self.model.greeted.insert((edge, up), frame.to_vec())),
             Inside::Other(Kind::NoSession) => {}
-            _ if !self.model.sealed.insert((session, up, counter)) => self.fail(format!("counter {counter} of session {session:x} is used twice")),
+            _ if !self.model.sealed.insert((session, up, counter)) => {
+                self.fail(format!("counter {counter} of session {session:x} is used twice"))
+            }
             _ => {}
         }
     }
@@ -190,7 +195,9 @@ impl World {
                 self.check_report(edge, report);
             }
             Inside::Want(_) => self.counts.wants += 1,
-            Inside::Hello(hello) if Hash::read(&hello.listed) != self.disk_root(edge) => self.fail(format!("agent {edge} greets with a list that its disk does not hold")),
+            Inside::Hello(hello) if Hash::read(&hello.listed) != self.disk_root(edge) => {
+                self.fail(format!("agent {edge} greets with a list that its disk does not hold"))
+            }
             _ => {}
         }
     }
@@ -289,7 +296,11 @@ impl World {
 
     /// A list that the agent stored was told.
     fn note_stored(&mut self, edge: usize) {
-        let stored = self.edges[edge].agent.as_ref().zip(self.edges[edge].disk.state.list.as_ref()).map(|(agent, stored)| (agent.list().root, stored.stamp));
+        let stored = self.edges[edge]
+            .agent
+            .as_ref()
+            .zip(self.edges[edge].disk.state.list.as_ref())
+            .map(|(agent, stored)| (agent.list().root, stored.stamp));
         let Some(told) = stored.and_then(|(root, stamp)| self.model.sent.remove(&(edge, root, stamp))) else { return };
         if let Some(list) = self.edges[edge].agent.as_ref().map(|agent| agent.list().clone()) {
             self.tell(edge, &list, told);
@@ -330,7 +341,11 @@ impl World {
             let Wanted::Content { hash, size, .. } = entry.wanted else { continue };
             let is = live.map(|live| self.key.hash(Domain::Object, &live.content));
             if size <= MAX_OBJECT && (is != Some(hash) || live.is_none_or(|live| live.ours.is_none() || live.deleting)) {
-                found.push(format!("{edge}: {} is {live:?}, desired is {hash:?}, status {:?}", entry.object, status.rows.get(&entry.object)));
+                found.push(format!(
+                    "{edge}: {} is {live:?}, desired is {hash:?}, status {:?}",
+                    entry.object,
+                    status.rows.get(&entry.object)
+                ));
             }
         }
         for (object, live) in &member.objects {

@@ -1,8 +1,8 @@
 //! Whole runs: a seed, and many seeds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bus_schema::planted::{self, Bug};
 

@@ -66,7 +66,13 @@ impl Store {
     }
 }
 
-fn wanted(shape: &Shape, template: Option<&Template>, subscription: &Subscription, key: &HashKey, contents: &mut Vec<(Hash, Vec<u8>)>) -> Wanted {
+fn wanted(
+    shape: &Shape,
+    template: Option<&Template>,
+    subscription: &Subscription,
+    key: &HashKey,
+    contents: &mut Vec<(Hash, Vec<u8>)>,
+) -> Wanted {
     let Some(template) = template else { return Wanted::Keep };
     let bytes = content(shape, template.seed, template.resource_version * 100 + subscription.version, template.bytes);
     let hash = key.hash(Domain::Object, &bytes);

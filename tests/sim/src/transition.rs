@@ -83,7 +83,18 @@ impl Transition {
 
 impl Transition {
     fn is_fault(self) -> bool {
-        !matches!(self, ChangeTemplate | DeleteTemplate | AddFeed | RemoveFeed | AddSubscription | DeleteSubscription | ChangeClusters | ChangePriority | Wait)
+        !matches!(
+            self,
+            ChangeTemplate
+                | DeleteTemplate
+                | AddFeed
+                | RemoveFeed
+                | AddSubscription
+                | DeleteSubscription
+                | ChangeClusters
+                | ChangePriority
+                | Wait
+        )
     }
 }
 
@@ -108,7 +119,8 @@ impl World {
     fn act(&mut self, transition: Transition) {
         let edge = self.rng.usize(..self.edges.len());
         match transition {
-            ChangeTemplate | DeleteTemplate | AddFeed | RemoveFeed | AddSubscription | DeleteSubscription | ChangeClusters | ChangePriority => self.write_store(transition),
+            ChangeTemplate | DeleteTemplate | AddFeed | RemoveFeed | AddSubscription | DeleteSubscription | ChangeClusters
+            | ChangePriority => self.write_store(transition),
             Cut => {
                 let pause = self.rng.u64(..30_000);
                 self.cut(edge, pause);
@@ -127,7 +139,12 @@ impl World {
                 let id = self.universe[self.rng.usize(..self.universe.len())].id.clone();
                 self.counts.foreign_objects += u64::from(self.edges[edge].member.place_foreign(&id));
             }
-            Inhabit | Leave => self.edges[edge].member.objects.iter_mut().filter(|(id, _)| id.kind == "Namespace").for_each(|(_, live)| live.inhabited = transition == Inhabit),
+            Inhabit | Leave => self.edges[edge]
+                .member
+                .objects
+                .iter_mut()
+                .filter(|(id, _)| id.kind == "Namespace")
+                .for_each(|(_, live)| live.inhabited = transition == Inhabit),
             Drift => self.drift(edge),
             ConfirmPrune => self.confirm_prune(edge),
             ChangeWeather => self.change_weather(),
@@ -251,7 +268,8 @@ impl World {
     fn change_weather(&mut self) {
         let rng = &mut self.rng;
         let delay: Millis = [30, 300, 2_000][rng.usize(..3)];
-        self.weather = Weather { loss: [0, 5, 25][rng.usize(..3)], duplicates: [0, 5, 20][rng.usize(..3)], delay, late: [0, 30, 80][rng.usize(..3)] };
+        self.weather =
+            Weather { loss: [0, 5, 25][rng.usize(..3)], duplicates: [0, 5, 20][rng.usize(..3)], delay, late: [0, 30, 80][rng.usize(..3)] };
         self.stormy = rng.bool();
     }
 }

@@ -74,7 +74,7 @@ impl World {
             copies: Vec::new(),
             weather: Weather::CLEAR,
             stormy: false,
-            steady: seed % 3 == 0,
+            steady: seed.is_multiple_of(3),
             max_frame,
             counts: Counts::default(),
             model: Model::new(edges),

@@ -24,21 +24,13 @@ impl Ports {
     /// A namespace of its own has all ports free; beside the test the kernel names some.
     pub(super) fn choose(own_namespace: bool) -> Result<Self> {
         if own_namespace {
-            return Ok(Self {
-                api: 6443,
-                etcd: 2379,
-                etcd_peer: 2380,
-            });
+            return Ok(Self { api: 6443, etcd: 2379, etcd_peer: 2380 });
         }
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port");
         // All three are held at once, so that they differ.
         let held = [bind()?, bind()?, bind()?];
         let port = |index: usize| held[index].local_addr().map(|address| address.port());
-        Ok(Self {
-            api: port(0)?,
-            etcd: port(1)?,
-            etcd_peer: port(2)?,
-        })
+        Ok(Self { api: port(0)?, etcd: port(1)?, etcd_peer: port(2)? })
     }
 }
 
@@ -77,10 +69,7 @@ impl Plan<'_> {
         let client = format!("http://127.0.0.1:{}", self.ports.etcd);
         let peer = format!("http://127.0.0.1:{}", self.ports.etcd_peer);
         self.launch("etcd", "etcd".into())
-            .arg(format!(
-                "--data-dir={}",
-                self.scratch.path().join("etcd").display()
-            ))
+            .arg(format!("--data-dir={}", self.scratch.path().join("etcd").display()))
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
             .arg(format!("--listen-peer-urls={peer}"))
@@ -91,34 +80,15 @@ impl Plan<'_> {
 
     fn api_server(&self, accounts: &BareKey) -> Result<Launch> {
         let ca = self.authority.certificate_file();
-        let names = [
-            "localhost",
-            "127.0.0.1",
-            &SERVICE_ADDRESS.to_string(),
-            &self.address.to_string(),
-            "kubernetes.default.svc",
-        ];
-        let serving = self
-            .authority
-            .server("kube-apiserver", &names.map(str::to_owned))?;
-        let proxy = self
-            .authority
-            .user("front-proxy", "front-proxy-client", "front-proxy")?;
-        let kubelet = self
-            .authority
-            .user("kubelet-client", "kubelet-client", "system:masters")?;
-        let bind = if self.site.is_some() {
-            "0.0.0.0"
-        } else {
-            "127.0.0.1"
-        };
+        let names = ["localhost", "127.0.0.1", &SERVICE_ADDRESS.to_string(), &self.address.to_string(), "kubernetes.default.svc"];
+        let serving = self.authority.server("kube-apiserver", &names.map(str::to_owned))?;
+        let proxy = self.authority.user("front-proxy", "front-proxy-client", "front-proxy")?;
+        let kubelet = self.authority.user("kubelet-client", "kubelet-client", "system:masters")?;
+        let bind = if self.site.is_some() { "0.0.0.0" } else { "127.0.0.1" };
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
         Ok(self
             .launch("kube-apiserver", Tool::Kubernetes("kube-apiserver").path()?)
-            .arg(format!(
-                "--etcd-servers=http://127.0.0.1:{}",
-                self.ports.etcd
-            ))
+            .arg(format!("--etcd-servers=http://127.0.0.1:{}", self.ports.etcd))
             .arg(format!("--bind-address={bind}"))
             .arg(format!("--advertise-address={}", self.address))
             .arg(format!("--secure-port={}", self.ports.api))
@@ -138,36 +108,17 @@ impl Plan<'_> {
 
     fn controller_manager(&self, accounts: &BareKey) -> Result<Launch> {
         Ok(self
-            .launch(
-                "kube-controller-manager",
-                Tool::Kubernetes("kube-controller-manager").path()?,
-            )
-            .arg(format!(
-                "--kubeconfig={}",
-                self.system_kubeconfig("kube-controller-manager")?.display()
-            ))
-            .arg(format!(
-                "--service-account-private-key-file={}",
-                accounts.private.display()
-            ))
-            .arg(format!(
-                "--root-ca-file={}",
-                self.authority.certificate_file().display()
-            ))
-            .args([
-                "--use-service-account-credentials",
-                "--leader-elect=false",
-                "--secure-port=0",
-            ]))
+            .launch("kube-controller-manager", Tool::Kubernetes("kube-controller-manager").path()?)
+            .arg(format!("--kubeconfig={}", self.system_kubeconfig("kube-controller-manager")?.display()))
+            .arg(format!("--service-account-private-key-file={}", accounts.private.display()))
+            .arg(format!("--root-ca-file={}", self.authority.certificate_file().display()))
+            .args(["--use-service-account-credentials", "--leader-elect=false", "--secure-port=0"]))
     }
 
     fn scheduler(&self) -> Result<Launch> {
         Ok(self
             .launch("kube-scheduler", Tool::Kubernetes("kube-scheduler").path()?)
-            .arg(format!(
-                "--kubeconfig={}",
-                self.system_kubeconfig("kube-scheduler")?.display()
-            ))
+            .arg(format!("--kubeconfig={}", self.system_kubeconfig("kube-scheduler")?.display()))
             .args(["--leader-elect=false", "--secure-port=0"]))
     }
 

@@ -37,23 +37,9 @@ fn each_direction_is_counted_to_the_byte() {
     let stream = client(&relay);
     echo(&stream, b"hello");
     let first = relay.traffic();
-    assert_eq!(
-        first,
-        Traffic {
-            to_target: 5,
-            from_target: 5,
-            connections: 1
-        }
-    );
+    assert_eq!(first, Traffic { to_target: 5, from_target: 5, connections: 1 });
     echo(&client(&relay), &[7; 300_000]);
-    assert_eq!(
-        relay.traffic().since(first),
-        Traffic {
-            to_target: 300_000,
-            from_target: 300_000,
-            connections: 1
-        }
-    );
+    assert_eq!(relay.traffic().since(first), Traffic { to_target: 300_000, from_target: 300_000, connections: 1 });
 }
 
 #[test]
@@ -95,10 +81,7 @@ fn a_reset_is_a_tcp_reset_and_leaves_no_connection() {
     echo(&stream, b"open");
     assert_eq!(relay.open_connections(), 1);
     relay.reset();
-    assert_eq!(
-        stream.read(&mut [0; 1]).unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(relay.open_connections(), 0);
     echo(&client(&relay), b"again");
 }
@@ -112,10 +95,7 @@ fn a_reset_ends_a_connection_whose_bytes_are_held() {
     stream.write_all(b"lost").unwrap();
     thread::sleep(NOT_YET);
     relay.reset();
-    assert_eq!(
-        stream.read(&mut [0; 1]).unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(relay.traffic().to_target, 4);
 }
 
@@ -136,9 +116,6 @@ fn a_dropped_relay_listens_no_more() {
     let (address, mut stream) = (relay.address(), client(&relay));
     echo(&stream, b"open");
     drop(relay);
-    assert_eq!(
-        stream.read(&mut [0; 1]).unwrap_err().kind(),
-        ErrorKind::ConnectionReset
-    );
+    assert_eq!(stream.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert!(TcpStream::connect(address).is_err());
 }

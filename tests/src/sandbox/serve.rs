@@ -8,10 +8,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use http::{HeaderMap, Method, StatusCode, header};
 use hub::api::failure::Failure;
 use hub::api::table::{IncludeObject, table};
 use hub::api::{rfc3339, strategic};
-use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::NOTICE;
@@ -43,7 +43,10 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         "/healthz" | "/livez" | "/readyz" => return "ok".into_response(),
         "/version" => {
             let platform = format!("linux/{}", std::env::consts::ARCH);
-            return json_answer(StatusCode::OK, &json!({"gitVersion": "v1.37.2-sandbox", "platform": platform, "major": "1", "minor": "37", "notice": NOTICE}));
+            return json_answer(
+                StatusCode::OK,
+                &json!({"gitVersion": "v1.37.2-sandbox", "platform": platform, "major": "1", "minor": "37", "notice": NOTICE}),
+            );
         }
         _ => {}
     }
@@ -199,7 +202,9 @@ impl Asked {
         let unfit = |error: String| Failure::new(422, "Invalid", format!("the patch does not fit: {error}"));
         match self.content_type.as_str() {
             "application/merge-patch+json" => json_patch::merge(&mut new, &parsed(body)?),
-            "application/strategic-merge-patch+json" => new = strategic::merge(self.target.resource, &live, &parsed(body)?).map_err(unfit)?,
+            "application/strategic-merge-patch+json" => {
+                new = strategic::merge(self.target.resource, &live, &parsed(body)?).map_err(unfit)?
+            }
             "application/json-patch+json" => {
                 let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|error| Failure::bad_request(error.to_string()))?;
                 json_patch::patch(&mut new, &patch).map_err(|error| unfit(error.to_string()))?;
@@ -241,7 +246,9 @@ impl Asked {
         if resource.namespaced {
             let namespace = &self.target.namespace;
             if !store.has(&("namespaces".into(), String::new(), namespace.clone())) {
-                return Err(Failure::new(404, "NotFound", format!("namespaces {namespace:?} not found")).with("name", namespace.as_str()).with("kind", "namespaces"));
+                return Err(Failure::new(404, "NotFound", format!("namespaces {namespace:?} not found"))
+                    .with("name", namespace.as_str())
+                    .with("kind", "namespaces"));
             }
             body["metadata"]["namespace"] = json!(namespace);
         }
@@ -257,7 +264,10 @@ impl Asked {
         }
         store.remove(&key);
         let details = json!({"name": self.target.name, "kind": self.target.resource.plural, "uid": live["metadata"]["uid"]});
-        Ok(json_answer(StatusCode::OK, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})))
+        Ok(json_answer(
+            StatusCode::OK,
+            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
+        ))
     }
 
     fn watch(self, store: &Arc<Store>) -> Result<Response, Failure> {
@@ -297,7 +307,8 @@ fn stamp() -> Stamp {
 }
 
 fn parsed(body: &Bytes) -> Result<Value, Failure> {
-    let object: Value = serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("a sandbox takes JSON bodies only: {error}")))?;
+    let object: Value =
+        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("a sandbox takes JSON bodies only: {error}")))?;
     if object.is_object() { Ok(object) } else { Err(Failure::bad_request("the body is no object")) }
 }
 

@@ -97,7 +97,9 @@ async fn lists_come_in_pages_and_a_watch_goes_on_from_them() {
     for name in ["a", "b", "c"] {
         post(name).await;
     }
-    let names = |list: &Value| list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let names = |list: &Value| {
+        list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     let page: Value = api.get("/api/v1/configmaps?limit=2", Accept::Whole).await.unwrap();
     assert_eq!(names(&page), ["a", "b"]);
     let next = page["metadata"]["continue"].as_str().unwrap().replace('/', "%2F");

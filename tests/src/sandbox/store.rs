@@ -60,7 +60,8 @@ impl Store {
         let inner = Inner { objects: BTreeMap::new(), version: 1, history: VecDeque::new() };
         let store = Self { inner: Mutex::new(inner), changes: broadcast::channel(HISTORY).0 };
         for name in ["default", "kube-system"] {
-            let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "spec": {"finalizers": ["kubernetes"]}});
+            let object =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "spec": {"finalizers": ["kubernetes"]}});
             let stamp = super::object::Stamp { uid: uuid::Uuid::new_v4().to_string(), time: super::serve::now() };
             store.put(&("namespaces".into(), String::new(), name.into()), super::object::created(object, &stamp), None);
         }

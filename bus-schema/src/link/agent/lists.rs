@@ -171,7 +171,13 @@ impl Agent {
     /// Marks the removals that this hub had seen; a claim that went while others stay is forgotten.
     pub(super) fn prove(&mut self, proof: Option<Proof>) {
         let Some(proof) = proof else { return };
-        let proven: Vec<_> = self.state.removals.iter().filter(|(_, removal)| removal.proven || proof.covers(removal.stamp)).map(|(key, removal)| (key.clone(), *removal)).collect();
+        let proven: Vec<_> = self
+            .state
+            .removals
+            .iter()
+            .filter(|(_, removal)| removal.proven || proof.covers(removal.stamp))
+            .map(|(key, removal)| (key.clone(), *removal))
+            .collect();
         for ((object, bundle), removal) in proven {
             let others = !self.list.claims(&object).is_empty() && !is_planted(Bug::ClaimCountIgnored) && !is_planted(Bug::UidAsIdentity);
             if others {
@@ -186,9 +192,12 @@ impl Agent {
     pub(super) fn on_confirm(&mut self, confirm: &Confirm, now: Millis) {
         let stored = self.state.list.as_ref().is_some_and(|list| !list.recover);
         if !stored || Hash::read(&confirm.list) != Some(self.list.root) {
-            return self.events.push(AgentEvent::Rejected("prune was confirmed for another list than the stored one: nothing is pruned".into()));
+            return self
+                .events
+                .push(AgentEvent::Rejected("prune was confirmed for another list than the stored one: nothing is pruned".into()));
         }
-        let unproven: Vec<_> = self.state.removals.iter().filter(|(_, removal)| !removal.proven).map(|(key, removal)| (key.clone(), *removal)).collect();
+        let unproven: Vec<_> =
+            self.state.removals.iter().filter(|(_, removal)| !removal.proven).map(|(key, removal)| (key.clone(), *removal)).collect();
         for ((object, bundle), removal) in unproven {
             self.write(AgentWrite::Removal(object, bundle, Some(Removal { proven: true, ..removal })));
         }

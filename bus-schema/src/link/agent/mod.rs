@@ -163,7 +163,11 @@ impl Agent {
             return None;
         }
         let max_frame = max_frame.clamp(limits::MIN_FRAME, limits::MAX_FRAME);
-        self.poll_greeting(now).or_else(|| self.poll_report(max_frame, now)).or_else(|| self.poll_want(max_frame, now)).or_else(|| self.poll_reject()).or_else(|| self.poll_beat(now))
+        self.poll_greeting(now)
+            .or_else(|| self.poll_report(max_frame, now))
+            .or_else(|| self.poll_want(max_frame, now))
+            .or_else(|| self.poll_reject())
+            .or_else(|| self.poll_beat(now))
     }
 
     /// The next thing to do on the member.
@@ -193,6 +197,11 @@ impl Agent {
 
     fn removals_of(&self, object: &ObjectId) -> BTreeMap<crate::id::BundleId, Removal> {
         let from = (object.clone(), crate::id::BundleId(0));
-        self.state.removals.range(from..).take_while(|((id, _), _)| id == object).map(|((_, bundle), removal)| (*bundle, *removal)).collect()
+        self.state
+            .removals
+            .range(from..)
+            .take_while(|((id, _), _)| id == object)
+            .map(|((_, bundle), removal)| (*bundle, *removal))
+            .collect()
     }
 }

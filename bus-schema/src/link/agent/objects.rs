@@ -15,9 +15,17 @@ use crate::status::{State, Status};
 /// Something to do on the member. The outcome is told with `applied` or `removed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    Apply { object: ObjectId, version: String, hash: Hash },
+    Apply {
+        object: ObjectId,
+        version: String,
+        hash: Hash,
+    },
     /// `live` is what must still be there; without it whatever carries our mark is meant.
-    Remove { object: ObjectId, version: String, live: Option<Live> },
+    Remove {
+        object: ObjectId,
+        version: String,
+        live: Option<Live>,
+    },
 }
 
 /// How an apply ended.
@@ -25,9 +33,15 @@ pub enum Action {
 pub enum ApplyOutcome {
     Applied(Live),
     /// The API server will not have it, now and until something changes.
-    Refused { code: u32, message: String },
+    Refused {
+        code: u32,
+        message: String,
+    },
     /// Not now, or the answer was lost. Also for an object that is being deleted: it would go in spite of the apply.
-    Unavailable { code: u32, message: String },
+    Unavailable {
+        code: u32,
+        message: String,
+    },
 }
 
 /// How a removal ended.
@@ -38,8 +52,13 @@ pub enum RemoveOutcome {
     /// Deletion is under way.
     Deleting,
     /// Somebody else's things are in it.
-    Kept { message: String },
-    Unavailable { code: u32, message: String },
+    Kept {
+        message: String,
+    },
+    Unavailable {
+        code: u32,
+        message: String,
+    },
 }
 
 /// An object of ours that the member has.
@@ -53,7 +72,10 @@ pub struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
     /// The doubt that it answers; later ones stay.
-    Apply { hash: Hash, doubted: bool },
+    Apply {
+        hash: Hash,
+        doubted: bool,
+    },
     Remove,
 }
 
@@ -382,10 +404,12 @@ impl Agent {
         let of_bundle = |other: &ObjectId| self.list.claims(other).iter().any(|claim| bundles.contains(&claim.bundle));
         let leaves_bundle = |other: &ObjectId| self.removals_of(other).keys().any(|bundle| bundles.contains(bundle));
         let adding = self.objects.apply.iter().map(|(_, other)| other);
-        let adding = adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| matches!(doing, Doing::Apply { .. })).map(|(other, _)| other));
+        let adding =
+            adding.chain(self.objects.in_flight.iter().filter(|(_, doing)| matches!(doing, Doing::Apply { .. })).map(|(other, _)| other));
         let leaving = self.objects.remove.iter().map(|(_, other)| other);
         let leaving = leaving.chain(self.objects.in_flight.iter().filter(|(_, doing)| **doing == Doing::Remove).map(|(other, _)| other));
-        let under_way = self.objects.outcomes.iter().filter(|(_, outcome)| outcome.hash.is_none() && outcome.status.state == State::Removing);
+        let under_way =
+            self.objects.outcomes.iter().filter(|(_, outcome)| outcome.hash.is_none() && outcome.status.state == State::Removing);
         let mut leaving = leaving.chain(under_way.map(|(other, _)| other));
         !adding.into_iter().any(of_bundle) && !leaving.any(|other| phase(other) > phase(object) && leaves_bundle(other))
     }

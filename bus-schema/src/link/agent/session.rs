@@ -73,11 +73,13 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), began: now, old });
+        self.session =
+            State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), began: now, old });
     }
 
     fn hello(&self) -> Hello {
-        let caps = Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: self.config.max_object, window_log: MAX_WINDOW_LOG, features: 0 };
+        let caps =
+            Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: self.config.max_object, window_log: MAX_WINDOW_LOG, features: 0 };
         let caps = (caps != default_caps()).then_some(caps);
         Hello {
             boot: self.config.boot.0,
@@ -96,7 +98,8 @@ impl Agent {
     fn known_incarnations(&self) -> Vec<Closed> {
         let mut highest = BTreeMap::<u64, u64>::new();
         let listed = self.state.list.iter().map(|list| list.stamp);
-        let removed = self.state.removals.values().filter(|removal| !removal.proven && removal.stamp != Stamp::NEVER).map(|removal| removal.stamp);
+        let removed =
+            self.state.removals.values().filter(|removal| !removal.proven && removal.stamp != Stamp::NEVER).map(|removal| removal.stamp);
         for stamp in listed.chain(removed) {
             let seen = highest.entry(stamp.incarnation.0).or_default();
             *seen = (*seen).max(stamp.resource_version);
@@ -208,7 +211,8 @@ impl Agent {
         let bytes = bytes.to_vec();
         let taken = self.on_message(header.kind, &bytes, cache, now);
         if let (Err(error @ FrameError::Body(kind)), State::Open(session)) = (&taken, &mut self.session) {
-            session.reject = Some(Reject { kind: *kind as u32, hash: Vec::new(), reason: Reason::SchemaTooNew as i32, message: error.to_string() });
+            session.reject =
+                Some(Reject { kind: *kind as u32, hash: Vec::new(), reason: Reason::SchemaTooNew as i32, message: error.to_string() });
         }
         taken
     }

@@ -78,7 +78,9 @@ impl Agent {
     /// Content that the stored list names and that is not here.
     fn lacking(&self) -> impl Iterator<Item = (&crate::list::DesiredEntry, Hash, u32)> {
         self.list.objects().filter_map(|entry| match entry.wanted {
-            Wanted::Content { hash, size, .. } if !self.state.contents.contains_key(&hash) && !self.rejects(size) => Some((entry, hash, size)),
+            Wanted::Content { hash, size, .. } if !self.state.contents.contains_key(&hash) && !self.rejects(size) => {
+                Some((entry, hash, size))
+            }
             _ => None,
         })
     }
@@ -97,7 +99,8 @@ impl Agent {
             return None;
         }
         let want = self.want(max_frame, now);
-        self.transfer.open = want.items.iter().filter_map(|item| Some((Hash::read(&item.hash)?, item.offset.saturating_add(item.window)))).collect();
+        self.transfer.open =
+            want.items.iter().filter_map(|item| Some((Hash::read(&item.hash)?, item.offset.saturating_add(item.window)))).collect();
         let rtt = self.rtt;
         self.transfer.asked.get_or_insert_with(|| Repeat::at(now)).said(now, rtt);
         let State::Open(session) = &mut self.session else { return None };
@@ -123,7 +126,8 @@ impl Agent {
                 break;
             }
             if named.insert(hash) {
-                let base = self.state.items.get(&entry.object).and_then(|item| item.applied).filter(|held| self.state.contents.contains_key(held));
+                let base =
+                    self.state.items.get(&entry.object).and_then(|item| item.applied).filter(|held| self.state.contents.contains_key(held));
                 items.push(self.item(hash, false, base, size, &mut window));
             }
         }
@@ -131,7 +135,8 @@ impl Agent {
     }
 
     fn item(&self, hash: Hash, list: bool, base: Option<Hash>, size: u32, window: &mut u32) -> WantItem {
-        let (offset, etag, total) = self.state.partials.get(&hash).map_or((0, 0, size.max(1)), |partial| (partial.received, partial.etag, partial.total));
+        let (offset, etag, total) =
+            self.state.partials.get(&hash).map_or((0, 0, size.max(1)), |partial| (partial.received, partial.etag, partial.total));
         let asked = total.saturating_sub(offset).max(1).min(*window);
         *window -= asked;
         let base = base.filter(|_| !self.transfer.whole_only.contains(&hash)).map_or(Vec::new(), |base| base.0.to_vec());

@@ -46,7 +46,6 @@ impl Sync {
     pub(super) fn confirm_now(&mut self, now: Millis) {
         self.confirm = Some(Repeat::at(now));
     }
-
 }
 
 impl HubLink {
@@ -73,7 +72,10 @@ impl HubLink {
     pub(super) fn start_sync(&mut self, listed: Option<Hash>, asserted: Option<Asserted>, now: Millis) {
         self.sync = Sync { held: listed, serial: 1, ..Sync::default() };
         self.sync.recover = listed.is_none() && self.acked.is_some();
-        match (asserted.filter(|asserted| asserted.generation == self.generation), self.desired.as_ref().map(|desired| desired.list.clone())) {
+        match (
+            asserted.filter(|asserted| asserted.generation == self.generation),
+            self.desired.as_ref().map(|desired| desired.list.clone()),
+        ) {
             (Some(asserted), Some(list)) => {
                 self.sync.serial = 0;
                 self.acknowledge(&list, asserted.stamp);
@@ -92,7 +94,8 @@ impl HubLink {
     }
 
     fn acknowledge(&mut self, list: &Arc<DesiredList>, stamp: Stamp) {
-        let unchanged = self.state.acked.as_ref().is_some_and(|acked| acked.stamp == stamp) && self.acked.as_ref().is_some_and(|acked| acked.root == list.root);
+        let unchanged = self.state.acked.as_ref().is_some_and(|acked| acked.stamp == stamp)
+            && self.acked.as_ref().is_some_and(|acked| acked.root == list.root);
         if !unchanged {
             self.write(HubWrite::Acked(Acked { bytes: list.bytes.to_vec(), stamp }));
             self.acked = Some(list.clone());

@@ -114,5 +114,12 @@ impl HubLink {
 
 fn read_item(item: WantItem) -> Option<Asked> {
     let base = Hash::read(&item.base);
-    Some(Asked { hash: Hash::read(&item.hash)?, list: item.list, base, etag: item.etag, offset: item.offset, left: item.window.min(WANT_WINDOW) })
+    Some(Asked {
+        hash: Hash::read(&item.hash)?,
+        list: item.list,
+        base,
+        etag: item.etag,
+        offset: item.offset,
+        left: item.window.min(WANT_WINDOW),
+    })
 }

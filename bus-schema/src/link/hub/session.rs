@@ -114,7 +114,12 @@ impl HubLink {
             desired,
             status: if same_status { 0 } else { table },
             same_status,
-            closed: hello.incarnations.iter().filter(|known| !self.covers(known)).filter_map(|known| self.closed(known.incarnation)).collect(),
+            closed: hello
+                .incarnations
+                .iter()
+                .filter(|known| !self.covers(known))
+                .filter_map(|known| self.closed(known.incarnation))
+                .collect(),
             covered: (0..64).zip(&hello.incarnations).filter(|(_, known)| self.covers(known)).map(|(bit, _)| 1 << bit).sum(),
             caps: None,
             hash_key: Vec::new(),
@@ -135,7 +140,9 @@ impl HubLink {
     fn on_session_frame(&mut self, bytes: &[u8], now: Millis) -> Result<(), FrameError> {
         let opened = match &mut self.sessions.current {
             Some(session) => match session.receiver.open(bytes) {
-                Err(FrameError::Seal) if is_planted(Bug::StaleSessionAccepted) => session.old.as_mut().map_or(Err(FrameError::Seal), |old| old.open(bytes)),
+                Err(FrameError::Seal) if is_planted(Bug::StaleSessionAccepted) => {
+                    session.old.as_mut().map_or(Err(FrameError::Seal), |old| old.open(bytes))
+                }
                 opened => opened,
             },
             None => Err(FrameError::Seal),
@@ -153,7 +160,8 @@ impl HubLink {
 
     /// The first frame under a pending session's key makes it the session.
     fn open_pending<'a>(&mut self, bytes: &'a [u8], now: Millis) -> Result<(Header, &'a [u8]), FrameError> {
-        let found = self.sessions.pending.iter_mut().enumerate().find_map(|(index, pending)| Some((index, pending.receiver.open(bytes).ok()?)));
+        let found =
+            self.sessions.pending.iter_mut().enumerate().find_map(|(index, pending)| Some((index, pending.receiver.open(bytes).ok()?)));
         let Some((index, opened)) = found else {
             self.hint_no_session();
             return Err(FrameError::Seal);

@@ -31,9 +31,15 @@ pub enum HubWrite {
     Order(u64),
     Acked(Acked),
     Session(u64),
-    Boots { boot: u64, old: Vec<u64> },
+    Boots {
+        boot: u64,
+        old: Vec<u64>,
+    },
     /// The acknowledgement that the table carries.
-    Told { listed: u64, held: bool },
+    Told {
+        listed: u64,
+        held: bool,
+    },
     Row(ObjectId, Option<Status>),
     /// A new table follows: forget all rows.
     ClearRows,

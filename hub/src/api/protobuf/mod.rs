@@ -32,29 +32,16 @@ const MAX_VALUES: usize = 300_000;
 /// A sentence for the client: where in the object, what is wrong, and that JSON is the way out where it is.
 pub fn decode(body: &[u8]) -> Result<Value, String> {
     if body.len() > MAX_BODY {
-        return Err(format!(
-            "the body has {} bytes; at most {MAX_BODY} are read",
-            body.len()
-        ));
+        return Err(format!("the body has {} bytes; at most {MAX_BODY} are read", body.len()));
     }
-    let envelope = body
-        .strip_prefix(MAGIC)
-        .ok_or("the body is no Kubernetes protobuf: it does not begin with k8s and a zero byte")?;
+    let envelope = body.strip_prefix(MAGIC).ok_or("the body is no Kubernetes protobuf: it does not begin with k8s and a zero byte")?;
     let unknown = Unknown::read(envelope)?;
     let api_version = unknown.api_version;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let message = types::of_kind(group, version, unknown.kind).ok_or_else(|| {
-        format!(
-            "{} {} is not known in protobuf form: send it as JSON",
-            unknown.api_version, unknown.kind
-        )
-    })?;
-    let mut decoder = Decoder {
-        values_left: MAX_VALUES,
-    };
-    let mut object = decoder
-        .message(message, unknown.raw, 0)
-        .map_err(|e| e.sentence(unknown.kind))?;
+    let message = types::of_kind(group, version, unknown.kind)
+        .ok_or_else(|| format!("{} {} is not known in protobuf form: send it as JSON", unknown.api_version, unknown.kind))?;
+    let mut decoder = Decoder { values_left: MAX_VALUES };
+    let mut object = decoder.message(message, unknown.raw, 0).map_err(|e| e.sentence(unknown.kind))?;
     if object.get("status").is_some_and(says_nothing) {
         object.remove("status");
     }
@@ -72,11 +59,7 @@ struct Unknown<'a> {
 
 impl<'a> Unknown<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        let mut unknown = Unknown {
-            api_version: "",
-            kind: "",
-            raw: &[],
-        };
+        let mut unknown = Unknown { api_version: "", kind: "", raw: &[] };
         for field in Fields::of(bytes) {
             match field? {
                 (1, Wire::Bytes(type_meta)) => unknown.type_meta(type_meta)?,
@@ -116,20 +99,13 @@ impl Failure {
 
     fn sentence(self, kind: &str) -> String {
         let path: Vec<String> = self.path.into_iter().rev().collect();
-        if path.is_empty() {
-            format!("{kind}: {}", self.what)
-        } else {
-            format!("{kind} {}: {}", path.join("."), self.what)
-        }
+        if path.is_empty() { format!("{kind}: {}", self.what) } else { format!("{kind} {}: {}", path.join("."), self.what) }
     }
 }
 
 impl From<String> for Failure {
     fn from(what: String) -> Self {
-        Self {
-            path: Vec::new(),
-            what,
-        }
+        Self { path: Vec::new(), what }
     }
 }
 
@@ -138,12 +114,7 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn message(
-        &mut self,
-        message: &'static Message,
-        bytes: &[u8],
-        depth: usize,
-    ) -> Result<Map<String, Value>, Failure> {
+    fn message(&mut self, message: &'static Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Failure> {
         let mut object = Map::new();
         self.fill(message, &[], bytes, depth, &mut object)?;
         Ok(object)
@@ -165,26 +136,15 @@ impl Decoder {
             let (number, value) = field?;
             let path: Vec<u32> = embedded.iter().copied().chain([number]).collect();
             match (message.numbered(&path), value) {
-                (Some((name, field)), value) => self
-                    .put(object, name, field, value, depth)
-                    .map_err(|e| e.within(name))?,
-                (None, Wire::Bytes(inner)) if message.embeds(&path) => {
-                    self.fill(message, &path, inner, depth + 1, object)?
-                }
+                (Some((name, field)), value) => self.put(object, name, field, value, depth).map_err(|e| e.within(name))?,
+                (None, Wire::Bytes(inner)) if message.embeds(&path) => self.fill(message, &path, inner, depth + 1, object)?,
                 (None, _) => return Err(unknown_field(message, &path).into()),
             }
         }
         Ok(())
     }
 
-    fn put(
-        &mut self,
-        object: &mut Map<String, Value>,
-        name: &str,
-        field: &Field,
-        value: Wire,
-        depth: usize,
-    ) -> Result<(), Failure> {
+    fn put(&mut self, object: &mut Map<String, Value>, name: &str, field: &Field, value: Wire, depth: usize) -> Result<(), Failure> {
         match field.shape {
             Shape::One => {
                 let value = self.value(field.kind, value, depth)?;
@@ -196,16 +156,12 @@ impl Decoder {
             Shape::List => {
                 let values = self.elements(field.kind, value, depth)?;
                 let list = object.entry(name).or_insert_with(|| json!([]));
-                list.as_array_mut()
-                    .ok_or_else(|| "both a list and a value".to_owned())?
-                    .extend(values);
+                list.as_array_mut().ok_or_else(|| "both a list and a value".to_owned())?.extend(values);
             }
             Shape::Map => {
                 let (key, value) = self.entry(field.kind, value, depth)?;
                 let map = object.entry(name).or_insert_with(|| json!({}));
-                let map = map
-                    .as_object_mut()
-                    .ok_or_else(|| "both a map and a value".to_owned())?;
+                let map = map.as_object_mut().ok_or_else(|| "both a map and a value".to_owned())?;
                 if !value.is_null() {
                     map.insert(key, value);
                 }
@@ -215,31 +171,18 @@ impl Decoder {
     }
 
     /// One element, or several where an encoder has packed numbers.
-    fn elements(
-        &mut self,
-        kind: FieldKind,
-        value: Wire,
-        depth: usize,
-    ) -> Result<Vec<Value>, Failure> {
+    fn elements(&mut self, kind: FieldKind, value: Wire, depth: usize) -> Result<Vec<Value>, Failure> {
         match (kind, value) {
             (FieldKind::Int, Wire::Bytes(packed)) => {
                 let numbers = wire::packed(packed)?;
                 self.count(numbers.len())?;
-                Ok(numbers
-                    .into_iter()
-                    .map(|n| json!(n.cast_signed()))
-                    .collect())
+                Ok(numbers.into_iter().map(|n| json!(n.cast_signed())).collect())
             }
             _ => Ok(vec![self.value(kind, value, depth)?]),
         }
     }
 
-    fn entry(
-        &mut self,
-        kind: FieldKind,
-        value: Wire,
-        depth: usize,
-    ) -> Result<(String, Value), Failure> {
+    fn entry(&mut self, kind: FieldKind, value: Wire, depth: usize) -> Result<(String, Value), Failure> {
         let (mut key, mut value_bytes) = (String::new(), None);
         for field in Fields::of(value.bytes()?) {
             match field? {
@@ -248,11 +191,7 @@ impl Decoder {
                 (other, _) => return Err(format!("a map entry has no field {other}").into()),
             }
         }
-        let value = value_bytes.unwrap_or(if kind.is_number() {
-            Wire::Varint(0)
-        } else {
-            Wire::Bytes(&[])
-        });
+        let value = value_bytes.unwrap_or(if kind.is_number() { Wire::Varint(0) } else { Wire::Bytes(&[]) });
         let value = self.value(kind, value, depth).map_err(|e| e.within(&key))?;
         Ok((key, value))
     }
@@ -276,8 +215,7 @@ impl Decoder {
             FieldKind::SchemaOrArray => self.schema_or(value.bytes()?, Or::Schemas, depth)?,
             FieldKind::SchemaOrStrings => self.schema_or(value.bytes()?, Or::Strings, depth)?,
             FieldKind::Message(name) => {
-                let message = types::message(name)
-                    .ok_or_else(|| format!("type {name} is not in the table"))?;
+                let message = types::message(name).ok_or_else(|| format!("type {name} is not in the table"))?;
                 Value::Object(self.message(message, value.bytes()?, depth + 1)?)
             }
         })
@@ -290,17 +228,11 @@ impl Decoder {
         for field in Fields::of(bytes) {
             match (or, field?) {
                 (Or::Bool, (1, value)) => allows = value.varint()? != 0,
-                (Or::Bool, (2, value)) | (Or::Schemas | Or::Strings, (1, value)) => {
-                    single = Some(self.value(schema, value, depth + 1)?)
-                }
+                (Or::Bool, (2, value)) | (Or::Schemas | Or::Strings, (1, value)) => single = Some(self.value(schema, value, depth + 1)?),
                 (Or::Schemas, (2, value)) => many.push(self.value(schema, value, depth + 1)?),
-                (Or::Strings, (2, value)) => {
-                    many.push(self.value(FieldKind::Text, value, depth + 1)?)
-                }
+                (Or::Strings, (2, value)) => many.push(self.value(FieldKind::Text, value, depth + 1)?),
                 (_, (number, _)) => {
-                    return Err(
-                        format!("unknown protobuf field {number} of a schema's {or:?}").into(),
-                    );
+                    return Err(format!("unknown protobuf field {number} of a schema's {or:?}").into());
                 }
             }
         }
@@ -314,8 +246,7 @@ impl Decoder {
 
     fn count(&mut self, values: usize) -> Result<(), Failure> {
         let left = self.values_left.checked_sub(values);
-        self.values_left =
-            left.ok_or_else(|| format!("more than {MAX_VALUES} values in one object"))?;
+        self.values_left = left.ok_or_else(|| format!("more than {MAX_VALUES} values in one object"))?;
         Ok(())
     }
 }
@@ -328,15 +259,8 @@ enum Or {
 }
 
 fn unknown_field(message: &Message, path: &[u32]) -> String {
-    let number = path
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(".");
-    format!(
-        "protobuf field {number} of {} is not known to this hub: send the object as JSON (kubectl apply -f does)",
-        message.name
-    )
+    let number = path.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+    format!("protobuf field {number} of {} is not known to this hub: send the object as JSON (kubectl apply -f does)", message.name)
 }
 
 fn is_zero(value: &Value) -> bool {

@@ -13,16 +13,11 @@ pub fn base64(bytes: &[u8]) -> Value {
 
 /// A whole number without a decimal point, as Go's JSON writes it.
 pub fn double(number: f64) -> Result<Value, String> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the guard holds it below 2^53"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the guard holds it below 2^53")]
     if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 {
         return Ok(json!(number as i64));
     }
-    serde_json::Number::from_f64(number)
-        .map(Value::Number)
-        .ok_or_else(|| format!("{number} has no JSON form"))
+    serde_json::Number::from_f64(number).map(Value::Number).ok_or_else(|| format!("{number} has no JSON form"))
 }
 
 /// Seconds and nanoseconds; no bytes at all are Go's zero time, which is null.
@@ -34,10 +29,7 @@ pub fn time(bytes: &[u8], fraction: usize) -> Result<Value, String> {
     for field in Fields::of(bytes) {
         match field? {
             (1, value) => seconds = value.varint()?.cast_signed(),
-            (2, value) => {
-                nanos = u32::try_from(value.varint()?)
-                    .map_err(|_| "a time's nanoseconds are out of range".to_owned())?
-            }
+            (2, value) => nanos = u32::try_from(value.varint()?).map_err(|_| "a time's nanoseconds are out of range".to_owned())?,
             (other, _) => return Err(unknown("a time", other)),
         }
     }

@@ -20,20 +20,14 @@ impl<'a> Wire<'a> {
     pub fn bytes(self) -> Result<&'a [u8], String> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
-            other => Err(format!(
-                "a message or a text was expected, not {}",
-                other.name()
-            )),
+            other => Err(format!("a message or a text was expected, not {}", other.name())),
         }
     }
 
     pub fn double(self) -> Result<f64, String> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
-            other => Err(format!(
-                "a floating-point number was expected, not {}",
-                other.name()
-            )),
+            other => Err(format!("a floating-point number was expected, not {}", other.name())),
         }
     }
 
@@ -59,19 +53,13 @@ impl<'a> Fields<'a> {
 
     fn field(&mut self) -> Result<(u32, Wire<'a>), String> {
         let tag = varint(&mut self.rest)?;
-        let number = u32::try_from(tag >> 3)
-            .ok()
-            .filter(|n| *n > 0)
-            .ok_or("a protobuf field number is out of range")?;
+        let number = u32::try_from(tag >> 3).ok().filter(|n| *n > 0).ok_or("a protobuf field number is out of range")?;
         let value = match tag & 7 {
             0 => Wire::Varint(varint(&mut self.rest)?),
             1 => Wire::Fixed64(u64::from_le_bytes(fixed(&mut self.rest)?)),
             2 => {
                 let length = varint(&mut self.rest)?;
-                Wire::Bytes(take(
-                    &mut self.rest,
-                    usize::try_from(length).unwrap_or(usize::MAX),
-                )?)
+                Wire::Bytes(take(&mut self.rest, usize::try_from(length).unwrap_or(usize::MAX))?)
             }
             5 => Wire::Fixed32(u32::from_le_bytes(fixed(&mut self.rest)?)),
             other => return Err(format!("protobuf wire type {other} is not in use")),

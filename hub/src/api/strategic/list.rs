@@ -23,9 +23,7 @@ impl Rule {
     pub fn of(field: Option<&'static Field>) -> Self {
         Self {
             merges: field.is_some_and(|f| f.patches_by("merge")),
-            key: field
-                .map(|f| f.patch_merge_key)
-                .filter(|key| !key.is_empty()),
+            key: field.map(|f| f.patch_merge_key).filter(|key| !key.is_empty()),
             message: field.and_then(Field::message),
         }
     }
@@ -49,11 +47,7 @@ pub fn merge(original: Vec<Value>, patch: Vec<Value>, rule: Rule) -> Result<Vec<
         return Ok(patch.into_iter().filter_map(fresh).collect());
     }
     check_elements(original.iter().chain(&patch), rule)?;
-    let order: Vec<Value> = patch
-        .iter()
-        .filter(|element| element.get(PATCH).is_none())
-        .cloned()
-        .collect();
+    let order: Vec<Value> = patch.iter().filter(|element| element.get(PATCH).is_none()).cloned().collect();
     let (merged, server_order) = contents(original, patch, rule)?;
     Ok(ordered(merged, &order, &server_order, rule))
 }
@@ -65,18 +59,10 @@ pub fn merge_ordered(
     order: &[Value],
     rule: Rule,
 ) -> Result<Option<Vec<Value>>, String> {
-    check_elements(
-        original
-            .iter()
-            .flatten()
-            .chain(patch.iter().flatten())
-            .chain(order),
-        rule,
-    )?;
+    check_elements(original.iter().flatten().chain(patch.iter().flatten()).chain(order), rule)?;
     check_order(patch.iter().flatten(), order, rule)?;
     let Some(original) = original else {
-        let added: Option<Vec<Value>> =
-            patch.map(|patch| patch.into_iter().filter_map(fresh).collect());
+        let added: Option<Vec<Value>> = patch.map(|patch| patch.into_iter().filter_map(fresh).collect());
         return Ok(added.map(|added| ordered(added, order, &[], rule)));
     };
     let (merged, server_order) = match patch {
@@ -92,15 +78,9 @@ pub fn merge_ordered(
 /// The order that the server's own elements keep: what the patch adds takes the places of what it deletes, as on an API server,
 /// so that the same patch gives the same order on both.
 fn places(original: &[Value], patch: &[Value], rule: Rule) -> Vec<Value> {
-    let is_deleted = |element: &Value| {
-        patch
-            .iter()
-            .any(|p| p.get(PATCH).is_some() && rule.same(p, element))
-    };
+    let is_deleted = |element: &Value| patch.iter().any(|p| p.get(PATCH).is_some() && rule.same(p, element));
     let kept = original.iter().filter(|element| !is_deleted(element));
-    let added = patch
-        .iter()
-        .filter(|p| p.get(PATCH).is_none() && rule.place(original, p).is_none());
+    let added = patch.iter().filter(|p| p.get(PATCH).is_none() && rule.place(original, p).is_none());
     kept.chain(added).take(original.len()).cloned().collect()
 }
 
@@ -108,15 +88,10 @@ fn places(original: &[Value], patch: &[Value], rule: Rule) -> Vec<Value> {
 fn check_elements<'a>(elements: impl Iterator<Item = &'a Value>, rule: Rule) -> Result<(), String> {
     for element in elements {
         match (element, rule.key) {
-            (Value::Object(fields), _)
-                if fields
-                    .get(PATCH)
-                    .is_some_and(|directive| directive == "replace") => {}
+            (Value::Object(fields), _) if fields.get(PATCH).is_some_and(|directive| directive == "replace") => {}
             (Value::Object(fields), Some(key)) if fields.contains_key(key) => {}
             (Value::Object(_), Some(key)) => {
-                return Err(format!(
-                    "an element has no {key}, by which this list is merged: {element}"
-                ));
+                return Err(format!("an element has no {key}, by which this list is merged: {element}"));
             }
             (Value::Object(_), None) => return Err("this list of maps has no merge key".into()),
             (Value::Array(_), _) => return Err("a list of lists can't be merged".into()),
@@ -128,20 +103,12 @@ fn check_elements<'a>(elements: impl Iterator<Item = &'a Value>, rule: Rule) -> 
 }
 
 /// What the patch's list holds must stand in the order that it announces; a list that is replaced has none to announce.
-fn check_order<'a>(
-    patch: impl Iterator<Item = &'a Value>,
-    order: &[Value],
-    rule: Rule,
-) -> Result<(), String> {
+fn check_order<'a>(patch: impl Iterator<Item = &'a Value>, order: &[Value], rule: Rule) -> Result<(), String> {
     if order.is_empty() {
         return Ok(());
     }
     let mut rest = order.iter();
-    for element in patch.filter(|element| {
-        element
-            .get(PATCH)
-            .is_none_or(|directive| directive == "replace")
-    }) {
+    for element in patch.filter(|element| element.get(PATCH).is_none_or(|directive| directive == "replace")) {
         if !rest.any(|ordered| rule.same(ordered, element)) {
             return Err(format!("{element} is not where $setElementOrder has it"));
         }
@@ -150,24 +117,16 @@ fn check_order<'a>(
 }
 
 /// The elements of the result in no order yet, and the list whose order the server's own elements keep.
-fn contents(
-    mut original: Vec<Value>,
-    patch: Vec<Value>,
-    rule: Rule,
-) -> Result<(Vec<Value>, Vec<Value>), String> {
+fn contents(mut original: Vec<Value>, patch: Vec<Value>, rule: Rule) -> Result<(Vec<Value>, Vec<Value>), String> {
     let mut changes = Vec::new();
     let mut replaced = false;
     for element in patch {
         match element.get(PATCH) {
             None => changes.push(element),
-            Some(directive) if directive == "delete" => {
-                original.retain(|known| !rule.same(known, &element))
-            }
+            Some(directive) if directive == "delete" => original.retain(|known| !rule.same(known, &element)),
             Some(directive) if directive == "replace" => replaced = true,
             Some(other) => {
-                return Err(format!(
-                    "$patch in a list is delete or replace, not {other}"
-                ));
+                return Err(format!("$patch in a list is delete or replace, not {other}"));
             }
         }
     }
@@ -183,10 +142,7 @@ fn contents(
 }
 
 fn put(list: &mut Vec<Value>, change: Value, rule: Rule) -> Result<(), String> {
-    match (
-        list.iter_mut().find(|known| rule.same(known, &change)),
-        change,
-    ) {
+    match (list.iter_mut().find(|known| rule.same(known, &change)), change) {
         (Some(known @ Value::Object(_)), Value::Object(fields)) => {
             let Value::Object(old) = known.take() else {
                 return Ok(());
@@ -201,18 +157,17 @@ fn put(list: &mut Vec<Value>, change: Value, rule: Rule) -> Result<(), String> {
 
 /// Sorts what the patch names by the patch's order and weaves in what only the server has.
 fn ordered(merged: Vec<Value>, order: &[Value], server_order: &[Value], rule: Rule) -> Vec<Value> {
-    let (mut named, mut server_only): (Vec<Value>, Vec<Value>) = merged
-        .into_iter()
-        .partition(|element| rule.place(order, element).is_some());
+    let (mut named, mut server_only): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|element| rule.place(order, element).is_some());
     named.sort_by_key(|element| rule.place(order, element));
     server_only.sort_by_key(|element| rule.place(server_order, element));
     let mut woven = Vec::with_capacity(named.len() + server_only.len());
     let mut server_only = server_only.into_iter().peekable();
     for element in named {
         let limit = rule.place(server_order, &element);
-        while let Some(next) = server_only.next_if(|own| {
-            limit.is_some_and(|limit| rule.place(server_order, own).is_some_and(|at| at < limit))
-        }) {
+        while let Some(next) =
+            server_only.next_if(|own| limit.is_some_and(|limit| rule.place(server_order, own).is_some_and(|at| at < limit)))
+        {
             woven.push(next);
         }
         woven.push(element);

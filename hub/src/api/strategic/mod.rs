@@ -24,11 +24,7 @@ const DELETE_PREFIX: &str = "$deleteFromPrimitiveList/";
 /// A sentence for the client: the kind has no strategic merge, or what in the patch is wrong.
 pub fn merge(kind: &Resource, original: &Value, patch: &Value) -> Result<Value, String> {
     let message = types::of_kind(kind.group, kind.version, kind.kind).ok_or_else(|| {
-        format!(
-            "{} {} takes no strategic merge patch: send a merge patch (kubectl patch --type=merge)",
-            kind.api_version(),
-            kind.kind
-        )
+        format!("{} {} takes no strategic merge patch: send a merge patch (kubectl patch --type=merge)", kind.api_version(), kind.kind)
     })?;
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
         return Err("a strategic merge patch and what it patches are JSON objects".into());
@@ -36,11 +32,7 @@ pub fn merge(kind: &Resource, original: &Value, patch: &Value) -> Result<Value, 
     merge_map(original.clone(), patch.clone(), Some(message)).map(Value::Object)
 }
 
-fn merge_map(
-    mut original: Object,
-    mut patch: Object,
-    message: Option<&'static Message>,
-) -> Result<Object, String> {
+fn merge_map(mut original: Object, mut patch: Object, message: Option<&'static Message>) -> Result<Object, String> {
     match patch.remove(PATCH) {
         None => {}
         Some(directive) if directive == "replace" => return Ok(fresh_fields(patch)),
@@ -63,33 +55,19 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), String> 
     let Some(keys) = patch.remove(RETAIN_KEYS) else {
         return Ok(());
     };
-    let keys = keys
-        .as_array()
-        .ok_or("$retainKeys is a list of field names")?;
+    let keys = keys.as_array().ok_or("$retainKeys is a list of field names")?;
     let retained = |key: &String| keys.iter().any(|retained| retained == key);
-    let set = patch.iter().filter(|(key, value)| {
-        !value.is_null() && !key.starts_with(DELETE_PREFIX) && !key.starts_with(ORDER_PREFIX)
-    });
+    let set = patch.iter().filter(|(key, value)| !value.is_null() && !key.starts_with(DELETE_PREFIX) && !key.starts_with(ORDER_PREFIX));
     if let Some((missing, _)) = set.into_iter().find(|(key, _)| !retained(key)) {
-        return Err(format!(
-            "the patch sets {missing}, which its $retainKeys does not name"
-        ));
+        return Err(format!("the patch sets {missing}, which its $retainKeys does not name"));
     }
     original.retain(|key, _| retained(key));
     Ok(())
 }
 
 /// `$setElementOrder/x` goes with the patch of x, if there is one; without one it only orders.
-fn merge_ordered_lists(
-    original: &mut Object,
-    patch: &mut Object,
-    message: Option<&'static Message>,
-) -> Result<(), String> {
-    let directives: Vec<String> = patch
-        .keys()
-        .filter(|key| key.starts_with(ORDER_PREFIX))
-        .cloned()
-        .collect();
+fn merge_ordered_lists(original: &mut Object, patch: &mut Object, message: Option<&'static Message>) -> Result<(), String> {
+    let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(ORDER_PREFIX)).cloned().collect();
     for directive in directives {
         let name = &directive[ORDER_PREFIX.len()..];
         let Some(Value::Array(order)) = patch.remove(&directive) else {
@@ -97,9 +75,7 @@ fn merge_ordered_lists(
         };
         let (had, patched) = (take_list(original, name)?, take_list(patch, name)?);
         let rule = list::Rule::of(field(message, name));
-        if let Some(merged) =
-            list::merge_ordered(had, patched, &order, rule).map_err(|e| format!("{name}: {e}"))?
-        {
+        if let Some(merged) = list::merge_ordered(had, patched, &order, rule).map_err(|e| format!("{name}: {e}"))? {
             original.insert(name.to_owned(), Value::Array(merged));
         }
     }
@@ -124,31 +100,19 @@ fn delete_from_list(original: &mut Object, name: &str, unwanted: Value) -> Resul
     Ok(())
 }
 
-fn merge_field(
-    original: &mut Object,
-    key: String,
-    value: Value,
-    message: Option<&'static Message>,
-) -> Result<(), String> {
+fn merge_field(original: &mut Object, key: String, value: Value, message: Option<&'static Message>) -> Result<(), String> {
     let field = field(message, &key);
     let merged = match (original.remove(&key), value) {
         (_, Value::Null) => None,
-        (Some(Value::Object(_)), Value::Object(new))
-            if field.is_some_and(|f| f.patches_by("replace")) =>
-        {
+        (Some(Value::Object(_)), Value::Object(new)) if field.is_some_and(|f| f.patches_by("replace")) => {
             Some(Value::Object(fresh_fields(new)))
         }
         (Some(Value::Object(old)), Value::Object(new)) => {
-            let inner = field
-                .filter(|f| f.shape == Shape::One)
-                .and_then(Field::message);
-            Some(Value::Object(
-                merge_map(old, new, inner).map_err(|e| format!("{key}: {e}"))?,
-            ))
+            let inner = field.filter(|f| f.shape == Shape::One).and_then(Field::message);
+            Some(Value::Object(merge_map(old, new, inner).map_err(|e| format!("{key}: {e}"))?))
         }
         (Some(Value::Array(old)), Value::Array(new)) => {
-            let merged =
-                list::merge(old, new, list::Rule::of(field)).map_err(|e| format!("{key}: {e}"))?;
+            let merged = list::merge(old, new, list::Rule::of(field)).map_err(|e| format!("{key}: {e}"))?;
             Some(Value::Array(merged))
         }
         (_, new) => fresh(new),
@@ -175,14 +139,8 @@ fn fresh(value: Value) -> Option<Value> {
 }
 
 fn fresh_fields(fields: Object) -> Object {
-    let is_directive = |key: &str| {
-        key == RETAIN_KEYS || key.starts_with(ORDER_PREFIX) || key.starts_with(DELETE_PREFIX)
-    };
-    fields
-        .into_iter()
-        .filter(|(key, _)| !is_directive(key))
-        .filter_map(|(key, value)| Some((key, fresh(value)?)))
-        .collect()
+    let is_directive = |key: &str| key == RETAIN_KEYS || key.starts_with(ORDER_PREFIX) || key.starts_with(DELETE_PREFIX);
+    fields.into_iter().filter(|(key, _)| !is_directive(key)).filter_map(|(key, value)| Some((key, fresh(value)?))).collect()
 }
 
 #[cfg(test)]

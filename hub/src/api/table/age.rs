@@ -20,11 +20,7 @@ pub fn human(seconds: i64) -> String {
 }
 
 fn two(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
-    if small == 0 {
-        format!("{large}{large_unit}")
-    } else {
-        format!("{large}{large_unit}{small}{small_unit}")
-    }
+    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
 }
 
 #[cfg(test)]

@@ -30,17 +30,12 @@ pub fn ratio(object: &Value, ready: &str, wanted: Value) -> Value {
 }
 
 fn has_status(object: &Value) -> bool {
-    object["status"]
-        .as_object()
-        .is_some_and(|status| !status.is_empty())
+    object["status"].as_object().is_some_and(|status| !status.is_empty())
 }
 
 /// The time since the RFC 3339 text at a pointer.
 pub fn since(object: &Value, pointer: &str, now: i64) -> Value {
-    let then = object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .and_then(rfc3339::parse);
+    let then = object.pointer(pointer).and_then(Value::as_str).and_then(rfc3339::parse);
     then.map_or_else(unknown, |then| json!(age::human(now.saturating_sub(then))))
 }
 
@@ -51,13 +46,8 @@ pub fn condition(object: &Value, kind: &str) -> Value {
 
 /// One field of the condition of a type.
 pub fn condition_field(object: &Value, kind: &str, field: &str) -> Value {
-    let conditions = object
-        .pointer("/status/conditions")
-        .and_then(Value::as_array);
-    let found = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == kind);
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let found = conditions.into_iter().flatten().find(|condition| condition["type"] == kind);
     found.map_or_else(none, |condition| at(condition, &format!("/{field}")))
 }
 
@@ -74,51 +64,25 @@ pub fn size(object: &Value, pointers: &[&str]) -> Value {
 /// One field of every element of a list, joined by commas.
 pub fn joined(object: &Value, pointer: &str, field: &str) -> Value {
     let items = object.pointer(pointer).and_then(Value::as_array);
-    list(
-        items
-            .into_iter()
-            .flatten()
-            .filter_map(|item| item.get(field))
-            .map(plain),
-    )
+    list(items.into_iter().flatten().filter_map(|item| item.get(field)).map(plain))
 }
 
 /// `a=b,c=d` of a map of strings.
 pub fn pairs(object: &Value, pointer: &str) -> Value {
     let map = object.pointer(pointer).and_then(Value::as_object);
-    list(
-        map.into_iter()
-            .flatten()
-            .map(|(key, value)| format!("{key}={}", plain(value))),
-    )
+    list(map.into_iter().flatten().map(|(key, value)| format!("{key}={}", plain(value))))
 }
 
 /// A label selector in kubectl's notation.
 pub fn selector(object: &Value, pointer: &str) -> Value {
-    let labels = object
-        .pointer(&format!("{pointer}/matchLabels"))
-        .and_then(Value::as_object);
-    let labels = labels
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", plain(value)));
-    let rules = object
-        .pointer(&format!("{pointer}/matchExpressions"))
-        .and_then(Value::as_array);
+    let labels = object.pointer(&format!("{pointer}/matchLabels")).and_then(Value::as_object);
+    let labels = labels.into_iter().flatten().map(|(key, value)| format!("{key}={}", plain(value)));
+    let rules = object.pointer(&format!("{pointer}/matchExpressions")).and_then(Value::as_array);
     list(labels.chain(rules.into_iter().flatten().map(requirement)))
 }
 
 fn requirement(rule: &Value) -> String {
-    let (key, values) = (
-        plain(&rule["key"]),
-        rule["values"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(plain)
-            .collect::<Vec<_>>()
-            .join(","),
-    );
+    let (key, values) = (plain(&rule["key"]), rule["values"].as_array().into_iter().flatten().map(plain).collect::<Vec<_>>().join(","));
     match rule["operator"].as_str() {
         Some("Exists") => key,
         Some("DoesNotExist") => format!("!{key}"),
@@ -135,9 +99,7 @@ pub fn list(items: impl Iterator<Item = String>) -> Value {
 
 /// A value as text, strings without quotes.
 pub fn plain(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 pub fn none() -> Value {

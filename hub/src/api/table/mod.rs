@@ -36,19 +36,10 @@ impl IncludeObject {
 }
 
 /// The Table of `objects`, under the metadata of their list (`{"resourceVersion": ...}`).
-pub fn table(
-    resource: &Resource,
-    objects: &[Value],
-    include: IncludeObject,
-    list_meta: Value,
-    now: SystemTime,
-) -> Value {
+pub fn table(resource: &Resource, objects: &[Value], include: IncludeObject, list_meta: Value, now: SystemTime) -> Value {
     let columns = columns::of(resource);
     let now = seconds(now);
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| row(&columns, object, include, now))
-        .collect();
+    let rows: Vec<Value> = objects.iter().map(|object| row(&columns, object, include, now)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -59,10 +50,7 @@ pub fn table(
 }
 
 fn row(columns: &[Column], object: &Value, include: IncludeObject, now: i64) -> Value {
-    let cells: Vec<Value> = columns
-        .iter()
-        .map(|column| (column.cell)(object, now))
-        .collect();
+    let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(object, now)).collect();
     json!({"cells": cells, "object": carried(object, include)})
 }
 
@@ -77,9 +65,7 @@ fn carried(object: &Value, include: IncludeObject) -> Value {
 }
 
 fn seconds(now: SystemTime) -> i64 {
-    now.duration_since(UNIX_EPOCH).map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -9,35 +9,16 @@ fn at(seconds: u64) -> SystemTime {
 
 /// The header and the rows as kubectl prints them: columns of priority 0, or all.
 fn printed(group: &str, kind: &str, object: Value, wide: bool) -> Vec<(String, String)> {
-    let table = table(
-        find_kind(group, kind).unwrap(),
-        &[object],
-        IncludeObject::None,
-        json!({}),
-        at(1_795_471_507),
-    );
+    let table = table(find_kind(group, kind).unwrap(), &[object], IncludeObject::None, json!({}), at(1_795_471_507));
     let columns = table["columnDefinitions"].as_array().unwrap();
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(columns.len(), cells.len());
-    let shown = columns
-        .iter()
-        .zip(cells)
-        .filter(|(column, _)| wide || column["priority"] == 0);
-    shown
-        .map(|(column, value)| {
-            (
-                column["name"].as_str().unwrap().to_uppercase(),
-                cell::plain(value),
-            )
-        })
-        .collect()
+    let shown = columns.iter().zip(cells).filter(|(column, _)| wide || column["priority"] == 0);
+    shown.map(|(column, value)| (column["name"].as_str().unwrap().to_uppercase(), cell::plain(value))).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-        .collect()
+    expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
 }
 
 #[test]
@@ -55,20 +36,9 @@ fn a_managed_cluster_prints_clusternets_columns() {
         ("STATUS", "True"),
         ("AGE", "5m"),
     ]);
-    assert_eq!(
-        printed(
-            "clusters.clusternet.io",
-            "ManagedCluster",
-            cluster.clone(),
-            false
-        ),
-        narrow
-    );
+    assert_eq!(printed("clusters.clusternet.io", "ManagedCluster", cluster.clone(), false), narrow);
     let all = printed("clusters.clusternet.io", "ManagedCluster", cluster, true);
-    assert_eq!(
-        all[6..],
-        pairs(&[("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")])
-    );
+    assert_eq!(all[6..], pairs(&[("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")]));
 }
 
 #[test]
@@ -77,17 +47,8 @@ fn a_subscription_prints_its_clusters_and_whether_it_is_applied() {
         "metadata": {"name": "app", "creationTimestamp": "2026-11-23T22:05:00Z"},
         "status": {"bindingClusters": ["a/b", "c/d"], "conditions": [{"type": "Applied", "status": "False", "message": "1 of 2 clusters"}]},
     });
-    let expected = pairs(&[
-        ("NAME", "app"),
-        ("CLUSTERS", "2"),
-        ("APPLIED", "False"),
-        ("AGE", "7s"),
-        ("MESSAGE", "1 of 2 clusters"),
-    ]);
-    assert_eq!(
-        printed("apps.clusternet.io", "Subscription", object, true),
-        expected
-    );
+    let expected = pairs(&[("NAME", "app"), ("CLUSTERS", "2"), ("APPLIED", "False"), ("AGE", "7s"), ("MESSAGE", "1 of 2 clusters")]);
+    assert_eq!(printed("apps.clusternet.io", "Subscription", object, true), expected);
 }
 
 #[test]
@@ -106,16 +67,10 @@ fn a_template_that_runs_nowhere_shows_no_counts() {
         ("IMAGES", "b:1,d"),
         ("SELECTOR", "app=web"),
     ]);
-    assert_eq!(
-        printed("apps", "Deployment", object.clone(), true),
-        expected
-    );
+    assert_eq!(printed("apps", "Deployment", object.clone(), true), expected);
     let mut running = object;
     running["status"] = json!({"readyReplicas": 2});
-    assert_eq!(
-        printed("apps", "Deployment", running, false)[1..4],
-        pairs(&[("READY", "2/3"), ("UP-TO-DATE", "0"), ("AVAILABLE", "0")])
-    );
+    assert_eq!(printed("apps", "Deployment", running, false)[1..4], pairs(&[("READY", "2/3"), ("UP-TO-DATE", "0"), ("AVAILABLE", "0")]));
 }
 
 #[test]
@@ -131,32 +86,16 @@ fn services_and_secrets_print_as_kubectl_users_know_them() {
     ];
     assert_eq!(printed("", "Service", service, false), pairs(&expected));
     let secret = json!({"metadata": {"name": "x"}, "type": "Opaque", "data": {"a": "", "b": ""}});
-    assert_eq!(
-        printed("", "Secret", secret, false)[1..3],
-        pairs(&[("TYPE", "Opaque"), ("DATA", "2")])
-    );
+    assert_eq!(printed("", "Secret", secret, false)[1..3], pairs(&[("TYPE", "Opaque"), ("DATA", "2")]));
 }
 
 #[test]
 fn rows_carry_what_the_client_asked_for() {
-    let (resource, object) = (
-        find_kind("", "ConfigMap").unwrap(),
-        json!({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}),
-    );
-    let carried = |include| {
-        table(
-            resource,
-            std::slice::from_ref(&object),
-            include,
-            json!({"resourceVersion": "7"}),
-            at(0),
-        )
-    };
+    let (resource, object) =
+        (find_kind("", "ConfigMap").unwrap(), json!({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}));
+    let carried = |include| table(resource, std::slice::from_ref(&object), include, json!({"resourceVersion": "7"}), at(0));
     assert_eq!(carried(IncludeObject::Object)["rows"][0]["object"], object);
-    assert_eq!(
-        carried(IncludeObject::None)["rows"][0]["object"],
-        Value::Null
-    );
+    assert_eq!(carried(IncludeObject::None)["rows"][0]["object"], Value::Null);
     let default = carried(IncludeObject::parse("").unwrap());
     let partial = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": "a"}});
     assert_eq!(default["rows"][0]["object"], partial);
@@ -167,23 +106,9 @@ fn rows_carry_what_the_client_asked_for() {
 #[test]
 fn no_kind_fails_on_an_odd_object() {
     for resource in catalogue() {
-        for odd in [
-            json!({}),
-            json!(null),
-            json!([1]),
-            json!({"metadata": 1, "spec": "x", "status": [], "template": 3}),
-        ] {
-            let made = table(
-                resource,
-                &[odd],
-                IncludeObject::Metadata,
-                Value::Null,
-                at(0),
-            );
-            assert_eq!(
-                made["rows"][0]["cells"].as_array().map(Vec::len),
-                made["columnDefinitions"].as_array().map(Vec::len)
-            );
+        for odd in [json!({}), json!(null), json!([1]), json!({"metadata": 1, "spec": "x", "status": [], "template": 3})] {
+            let made = table(resource, &[odd], IncludeObject::Metadata, Value::Null, at(0));
+            assert_eq!(made["rows"][0]["cells"].as_array().map(Vec::len), made["columnDefinitions"].as_array().map(Vec::len));
         }
     }
 }

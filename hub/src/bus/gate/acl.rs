@@ -37,9 +37,7 @@ pub enum AgentPublish {
 /// Judges the topic of an agent's PUBLISH or will.
 pub fn agent_publish(sid: Sid, topic: &str) -> AgentPublish {
     match Topic::parse(topic) {
-        Some(up @ (Topic::Main(owner, Direction::Up) | Topic::Stream(owner, Direction::Up, _))) if owner == sid => {
-            AgentPublish::Up(up)
-        }
+        Some(up @ (Topic::Main(owner, Direction::Up) | Topic::Stream(owner, Direction::Up, _))) if owner == sid => AgentPublish::Up(up),
         Some(_) => AgentPublish::Denied,
         None if is_own_uplink(sid, topic) => AgentPublish::Unknown,
         None => AgentPublish::Denied,

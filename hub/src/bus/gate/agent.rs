@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttd::protocol::v4;
-use rumqttd::protocol::{
-    Packet, PingResp, PubAck, PubAckReason, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe,
-};
+use rumqttd::protocol::{Packet, PingResp, PubAck, PubAckReason, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 

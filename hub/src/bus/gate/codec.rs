@@ -114,9 +114,7 @@ fn decode(buffer: &mut BytesMut, header: v4::FixedHeader, max: usize) -> Result<
     };
     let (zero_id, text_ok) = match &packet {
         Packet::Publish(publish, _) => (qos > 0 && pkid == 0, std::str::from_utf8(&publish.topic).is_ok_and(is_topic)),
-        Packet::Subscribe(subscribe, _) => {
-            (subscribe.pkid == 0, subscribe.filters.iter().all(|filter| is_filter(&filter.path)))
-        }
+        Packet::Subscribe(subscribe, _) => (subscribe.pkid == 0, subscribe.filters.iter().all(|filter| is_filter(&filter.path))),
         Packet::Unsubscribe(unsubscribe, _) => (unsubscribe.pkid == 0, unsubscribe.filters.iter().all(|filter| is_filter(filter))),
         _ => (false, true),
     };

@@ -152,9 +152,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_connack() {
-        for (refusal, code) in
-            [(Refusal::ClientId, 2), (Refusal::Unavailable, 3), (Refusal::Credentials, 4), (Refusal::NotAuthorized, 5)]
-        {
+        for (refusal, code) in [(Refusal::ClientId, 2), (Refusal::Unavailable, 3), (Refusal::Credentials, 4), (Refusal::NotAuthorized, 5)] {
             assert_eq!(connack(return_code(refusal)).as_ref(), [0x20, 2, 0, code]);
         }
         assert_eq!(connack(ConnectReturnCode::RefusedProtocolVersion).as_ref(), [0x20, 2, 0, 1]);

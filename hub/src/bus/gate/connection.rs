@@ -89,11 +89,7 @@ async fn greet<T: Transport>(socket: TcpStream, transport: &T, shared: &Shared) 
     }
 }
 
-async fn refuse<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(
-    mut arrival: Arrival<S>,
-    refusal: Refusal,
-    counters: &Counters,
-) {
+async fn refuse<S: tokio::io::AsyncRead + tokio::io::AsyncWrite>(mut arrival: Arrival<S>, refusal: Refusal, counters: &Counters) {
     tracing::info!(client_id = arrival.greeting.client_id, %refusal, "CONNECT refused");
     count(&counters.refused);
     say(&mut arrival.io.writer, connack(return_code(refusal))).await;

@@ -76,11 +76,7 @@ impl Gate {
     ///
     /// # Errors
     /// When a setting is wrong or the address cannot be listened on.
-    pub fn start(
-        config: GateConfig,
-        admission: Arc<dyn Admission>,
-        sessions: mpsc::Sender<Session>,
-    ) -> Result<GateHandle, GateError> {
+    pub fn start(config: GateConfig, admission: Arc<dyn Admission>, sessions: mpsc::Sender<Session>) -> Result<GateHandle, GateError> {
         Gate::start_with(Plain, config, admission, sessions)
     }
 
@@ -105,8 +101,7 @@ impl Gate {
         });
         let pending = Pending::new(config.max_pending);
         let registry = Registry::default();
-        let shared =
-            Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, stop, tasks: tasks.clone() });
+        let shared = Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, stop, tasks: tasks.clone() });
         tasks.spawn(accept::run(listener, Arc::new(transport), shared.clone()));
         Ok(GateHandle { local_addr, shared })
     }

@@ -100,11 +100,7 @@ impl Registry {
             return None;
         }
         state.last_conn += 1;
-        let seat = ClientSeat {
-            conn: ConnId(state.last_conn),
-            taken_over: CancellationToken::new(),
-            gone: CancellationToken::new(),
-        };
+        let seat = ClientSeat { conn: ConnId(state.last_conn), taken_over: CancellationToken::new(), gone: CancellationToken::new() };
         let old = state.clients.insert(id.to_owned(), seat.clone());
         if let Some(old) = &old {
             old.taken_over.cancel();

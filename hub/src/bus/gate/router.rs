@@ -145,12 +145,7 @@ fn generation(max_clients: usize) -> Generation {
     Generation { make, died: CancellationToken::new() }
 }
 
-async fn supervise(
-    broker: Arc<Broker>,
-    mut wills: mpsc::Receiver<Publish>,
-    counters: Arc<Counters>,
-    stop: CancellationToken,
-) {
+async fn supervise(broker: Arc<Broker>, mut wills: mpsc::Receiver<Publish>, counters: Arc<Counters>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -224,7 +219,17 @@ mod tests {
         let (counters, stop) = (Arc::new(Counters::default()), CancellationToken::new());
         let (broker, watch) = Broker::start(4, counters.clone(), stop.clone());
         // A router of our own making gives the persistent session that the broker never makes.
-        let router = Router::new(0, RouterConfig { max_connections: 8, max_outgoing_packet_count: 200, max_segment_size: 1 << 20, max_segment_count: 2, ..RouterConfig::default() }).spawn();
+        let router = Router::new(
+            0,
+            RouterConfig {
+                max_connections: 8,
+                max_outgoing_packet_count: 200,
+                max_segment_size: 1 << 20,
+                max_segment_count: 2,
+                ..RouterConfig::default()
+            },
+        )
+        .spawn();
         let doomed = router.clone();
         let make: MakeLink = Arc::new(move |id| LinkBuilder::new(id, router.clone()).clean_session(true).build().ok());
         let died = CancellationToken::new();

@@ -13,94 +13,47 @@ use super::Registrar;
 use crate::core::id::ClusterKey;
 use crate::core::registry::labels;
 use crate::kinds::names::LABEL_CLUSTER_ID;
-use crate::kinds::{
-    ClusterRegistrationRequest, DENIED, FAILED, ManagedCluster, ManagedClusterSpec,
-};
+use crate::kinds::{ClusterRegistrationRequest, DENIED, FAILED, ManagedCluster, ManagedClusterSpec};
 
 /// Why a request could not be answered as decided.
 pub(super) enum Trouble {
     /// Try again later.
     Later(String),
     /// Tell the agent.
-    Refused {
-        result: &'static str,
-        message: String,
-    },
+    Refused { result: &'static str, message: String },
 }
 
 impl Registrar {
     /// Makes whatever of a grant is missing.
-    pub(super) async fn grant(
-        &mut self,
-        request: &ClusterRegistrationRequest,
-        cluster: &ClusterKey,
-        sid: &str,
-    ) -> Result<(), Trouble> {
+    pub(super) async fn grant(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey, sid: &str) -> Result<(), Trouble> {
         if self.config.real_namespaces {
             self.ensure_namespace(request, cluster).await?;
         }
         let made = self.ensure_cluster(request, cluster).await?;
-        if made
-            .status
-            .as_ref()
-            .and_then(|status| status.sid.as_deref())
-            == Some(sid)
-        {
+        if made.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(sid) {
             return Ok(());
         }
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
         let patch = Patch::Merge(json!({ "status": { "sid": sid } }));
-        let named = api
-            .patch_status(&cluster.name, &PatchParams::default(), &patch)
-            .await?;
+        let named = api.patch_status(&cluster.name, &PatchParams::default(), &patch).await?;
         self.registry.apply(&named);
         Ok(())
     }
 
-    async fn ensure_namespace(
-        &self,
-        request: &ClusterRegistrationRequest,
-        cluster: &ClusterKey,
-    ) -> Result<(), Trouble> {
-        let (api, name) = (
-            Api::<Namespace>::all(self.client.clone()),
-            &cluster.namespace,
-        );
+    async fn ensure_namespace(&self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<(), Trouble> {
+        let (api, name) = (Api::<Namespace>::all(self.client.clone()), &cluster.namespace);
         if let Some(found) = api.get_opt(name).await? {
             let ours = found.labels().get(LABEL_CLUSTER_ID) == Some(&request.spec.cluster_id);
-            let message = format!(
-                "spec.clusterNamespace {name:?} exists and is not this cluster's: register with another namespace, or without one"
-            );
-            return if ours {
-                Ok(())
-            } else {
-                Err(Trouble::Refused {
-                    result: DENIED,
-                    message,
-                })
-            };
+            let message =
+                format!("spec.clusterNamespace {name:?} exists and is not this cluster's: register with another namespace, or without one");
+            return if ours { Ok(()) } else { Err(Trouble::Refused { result: DENIED, message }) };
         }
-        let metadata = ObjectMeta {
-            name: Some(name.clone()),
-            labels: Some(own_labels(request, cluster)),
-            ..ObjectMeta::default()
-        };
-        api.create(
-            &PostParams::default(),
-            &Namespace {
-                metadata,
-                ..Namespace::default()
-            },
-        )
-        .await?;
+        let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(own_labels(request, cluster)), ..ObjectMeta::default() };
+        api.create(&PostParams::default(), &Namespace { metadata, ..Namespace::default() }).await?;
         Ok(())
     }
 
-    async fn ensure_cluster(
-        &mut self,
-        request: &ClusterRegistrationRequest,
-        cluster: &ClusterKey,
-    ) -> Result<ManagedCluster, Trouble> {
+    async fn ensure_cluster(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<ManagedCluster, Trouble> {
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
         if let Some(found) = api.get_opt(&cluster.name).await? {
             self.registry.apply(&found);
@@ -108,16 +61,12 @@ impl Registrar {
             return if ours {
                 Ok(found)
             } else {
-                Err(Trouble::Later(format!(
-                    "ManagedCluster {cluster} was just given to another cluster"
-                )))
+                Err(Trouble::Later(format!("ManagedCluster {cluster} was just given to another cluster")))
             };
         }
         // Known and yet not there: somebody has just deleted it, and making it again would undo that.
         if self.registry.remove(cluster) {
-            return Err(Trouble::Later(format!(
-                "ManagedCluster {cluster} was just deleted"
-            )));
+            return Err(Trouble::Later(format!("ManagedCluster {cluster} was just deleted")));
         }
         let spec = &request.spec;
         let mut object = ManagedCluster::new(
@@ -139,10 +88,7 @@ impl Registrar {
 }
 
 /// The labels of the namespace: the hub's own, without those the agent wished for its ManagedCluster.
-fn own_labels(
-    request: &ClusterRegistrationRequest,
-    cluster: &ClusterKey,
-) -> BTreeMap<String, String> {
+fn own_labels(request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> BTreeMap<String, String> {
     let mut bare = request.clone();
     bare.spec.cluster_labels.clear();
     labels(&bare, cluster)
@@ -151,13 +97,9 @@ fn own_labels(
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         match error {
-            Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => Self::Refused {
-                result: FAILED,
-                message: format!(
-                    "the API server refused to register the cluster: {}",
-                    status.message
-                ),
-            },
+            Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422) => {
+                Self::Refused { result: FAILED, message: format!("the API server refused to register the cluster: {}", status.message) }
+            }
             other => Self::Later(other.to_string()),
         }
     }

@@ -55,36 +55,17 @@ impl Index {
     }
 
     fn missing(&self, subscription: &BoundSubscription) -> Vec<MissingFeed> {
-        let objects = subscription
-            .feed_order
-            .iter()
-            .map(|feed| identity_of(feed).0);
+        let objects = subscription.feed_order.iter().map(|feed| identity_of(feed).0);
         let missing = objects.filter(|object| self.template(object).is_none());
-        missing
-            .map(|object| MissingFeed {
-                remedy: remedy(&object),
-                object,
-            })
-            .collect()
+        missing.map(|object| MissingFeed { remedy: remedy(&object), object }).collect()
     }
 
     fn conflicts(&self, subscription: &BoundSubscription) -> Vec<Conflict> {
         let lost = |object: &ObjectId| {
-            let rivals = self
-                .fed_by
-                .get(object)?
-                .iter()
-                .filter_map(|key| self.subscriptions.get(key));
-            let stronger = rivals.filter(|rival| {
-                rival.rank > subscription.rank && rival.placement.problem().is_none()
-            });
-            let winner = stronger
-                .filter(|rival| !rival.bound.is_disjoint(&subscription.bound))
-                .max_by_key(|rival| &rival.rank)?;
-            Some(Conflict {
-                object: object.clone(),
-                winner: winner.reference.key(),
-            })
+            let rivals = self.fed_by.get(object)?.iter().filter_map(|key| self.subscriptions.get(key));
+            let stronger = rivals.filter(|rival| rival.rank > subscription.rank && rival.placement.problem().is_none());
+            let winner = stronger.filter(|rival| !rival.bound.is_disjoint(&subscription.bound)).max_by_key(|rival| &rival.rank)?;
+            Some(Conflict { object: object.clone(), winner: winner.reference.key() })
         };
         subscription.feeds.keys().filter_map(lost).collect()
     }
@@ -92,9 +73,7 @@ impl Index {
 
 fn remedy(object: &ObjectId) -> &'static str {
     match (object.group.as_str(), object.kind.as_str()) {
-        (APPS_GROUP, "HelmChart") => {
-            "this hub does not support HelmChart feeds: feed the chart's manifests"
-        }
+        (APPS_GROUP, "HelmChart") => "this hub does not support HelmChart feeds: feed the chart's manifests",
         _ => "apply it to the hub, or take it out of spec.feeds",
     }
 }

@@ -41,16 +41,8 @@ pub struct Index {
 /// A cluster whose desired state differs.
 #[derive(Debug, PartialEq)]
 pub enum ClusterChange {
-    Planned {
-        cluster: ClusterKey,
-        cluster_id: String,
-        sid: String,
-        entries: DesiredList,
-        confirm_prune: Option<String>,
-    },
-    Removed {
-        cluster: ClusterKey,
-    },
+    Planned { cluster: ClusterKey, cluster_id: String, sid: String, entries: DesiredList, confirm_prune: Option<String> },
+    Removed { cluster: ClusterKey },
 }
 
 /// A Subscription whose facts may differ.
@@ -78,19 +70,11 @@ impl Index {
         if old.is_some_and(|old| old.wants_the_same(&new)) {
             return;
         }
-        new.bound = self
-            .clusters
-            .iter()
-            .filter(|(_, cluster)| new.binds(cluster))
-            .map(|(key, _)| key.clone())
-            .collect();
+        new.bound = self.clusters.iter().filter(|(_, cluster)| new.binds(cluster)).map(|(key, _)| key.clone()).collect();
         self.forget_feeds(&key);
         self.rebind(&key, &new.bound);
         for object in new.feeds.keys() {
-            self.fed_by
-                .entry(object.clone())
-                .or_default()
-                .insert(key.clone());
+            self.fed_by.entry(object.clone()).or_default().insert(key.clone());
         }
         self.subscriptions.insert(key.clone(), new);
         self.touch_subscription(&key);
@@ -119,11 +103,7 @@ impl Index {
     pub fn apply_manifest(&mut self, manifest: &Manifest) -> Result<(), RenderError> {
         let name = manifest.metadata.name.clone().unwrap_or_default();
         let rendered = render(&manifest.template).inspect_err(|_| self.delete_manifest(&name))?;
-        if self
-            .manifests
-            .get(&name)
-            .is_some_and(|object| *object != rendered.object)
-        {
+        if self.manifests.get(&name).is_some_and(|object| *object != rendered.object) {
             self.delete_manifest(&name);
         }
         self.manifests.insert(name.clone(), rendered.object.clone());
@@ -160,12 +140,7 @@ impl Index {
             }
             new.emitted = old.emitted.clone();
         }
-        new.bound = self
-            .subscriptions
-            .iter()
-            .filter(|(_, subscription)| subscription.binds(&new))
-            .map(|(key, _)| key.clone())
-            .collect();
+        new.bound = self.subscriptions.iter().filter(|(_, subscription)| subscription.binds(&new)).map(|(key, _)| key.clone()).collect();
         self.bind_cluster(&key, &new.bound);
         self.clusters.insert(key.clone(), new);
         self.dirty_clusters.insert(key);
@@ -181,45 +156,26 @@ impl Index {
 
     /// Deletes every Subscription that a complete list did not name.
     pub fn retain_subscriptions(&mut self, listed: &BTreeSet<SubscriptionKey>) {
-        let gone: Vec<_> = self
-            .subscriptions
-            .keys()
-            .chain(&self.unreadable)
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect();
+        let gone: Vec<_> = self.subscriptions.keys().chain(&self.unreadable).filter(|key| !listed.contains(key)).cloned().collect();
         gone.iter().for_each(|key| self.delete_subscription(key));
     }
 
     /// Deletes every Manifest that a complete list did not name.
     pub fn retain_manifests(&mut self, listed: &BTreeSet<String>) {
-        let gone: Vec<_> = self
-            .manifests
-            .keys()
-            .filter(|name| !listed.contains(*name))
-            .cloned()
-            .collect();
+        let gone: Vec<_> = self.manifests.keys().filter(|name| !listed.contains(*name)).cloned().collect();
         gone.iter().for_each(|name| self.delete_manifest(name));
     }
 
     /// Deletes every ManagedCluster that a complete list did not name.
     pub fn retain_clusters(&mut self, listed: &BTreeSet<ClusterKey>) {
-        let gone: Vec<_> = self
-            .clusters
-            .keys()
-            .filter(|key| !listed.contains(key))
-            .cloned()
-            .collect();
+        let gone: Vec<_> = self.clusters.keys().filter(|key| !listed.contains(key)).cloned().collect();
         gone.iter().for_each(|key| self.delete_cluster(key));
     }
 
     /// Plans the clusters that were touched and gives those whose desired state differs from what was last taken.
     pub fn take_plans(&mut self) -> Vec<ClusterChange> {
         let touched = std::mem::take(&mut self.dirty_clusters);
-        touched
-            .into_iter()
-            .filter_map(|key| self.plan_cluster(key))
-            .collect()
+        touched.into_iter().filter_map(|key| self.plan_cluster(key)).collect()
     }
 
     /// Gives the facts of the Subscriptions that were touched. They name every bound cluster, so they are for now and then.
@@ -241,39 +197,22 @@ impl Index {
         let sid = cluster.sid.clone()?;
         let entries = self.list_of(&cluster.bound.clone());
         let cluster = self.clusters.get_mut(&key)?;
-        let emitted = Emitted {
-            sid,
-            entries,
-            confirm_prune: cluster.confirm_prune.clone(),
-        };
+        let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone() };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
         cluster.emitted = Some(emitted.clone());
         let cluster_id = cluster.cluster_id.clone();
-        let Emitted {
-            sid,
-            entries,
-            confirm_prune,
-        } = emitted;
-        Some(ClusterChange::Planned {
-            cluster: key,
-            cluster_id,
-            sid,
-            entries,
-            confirm_prune,
-        })
+        let Emitted { sid, entries, confirm_prune } = emitted;
+        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune })
     }
 
     fn list_of(&mut self, bound: &BTreeSet<SubscriptionKey>) -> DesiredList {
         if let Some(list) = self.lists.get(bound) {
             return list.clone();
         }
-        let claimants: Vec<Claimant<'_>> = bound
-            .iter()
-            .filter_map(|key| self.subscriptions.get(key))
-            .map(BoundSubscription::claimant)
-            .collect();
+        let claimants: Vec<Claimant<'_>> =
+            bound.iter().filter_map(|key| self.subscriptions.get(key)).map(BoundSubscription::claimant).collect();
         let list = resolve(&claimants, |object| self.template(object));
         self.drop_unused_lists();
         self.lists.insert(bound.clone(), list.clone());
@@ -304,11 +243,9 @@ impl Index {
         let Some(subscription) = self.subscriptions.get(key) else {
             return;
         };
-        self.dirty_clusters
-            .extend(subscription.bound.iter().cloned());
+        self.dirty_clusters.extend(subscription.bound.iter().cloned());
         for object in subscription.feeds.keys() {
-            self.dirty_subscriptions
-                .extend(self.fed_by.get(object).into_iter().flatten().cloned());
+            self.dirty_subscriptions.extend(self.fed_by.get(object).into_iter().flatten().cloned());
         }
     }
 
@@ -329,11 +266,7 @@ impl Index {
 
     /// Makes the clusters' side of the bindings agree with a Subscription's new ones.
     fn rebind(&mut self, key: &SubscriptionKey, bound: &BTreeSet<ClusterKey>) {
-        let old = self
-            .subscriptions
-            .get(key)
-            .map(|old| old.bound.clone())
-            .unwrap_or_default();
+        let old = self.subscriptions.get(key).map(|old| old.bound.clone()).unwrap_or_default();
         for cluster in old.symmetric_difference(bound) {
             self.dirty_clusters.insert(cluster.clone());
             if let Some(state) = self.clusters.get_mut(cluster) {
@@ -348,11 +281,7 @@ impl Index {
 
     /// Makes the Subscriptions' side of the bindings agree with a cluster's new ones.
     fn bind_cluster(&mut self, key: &ClusterKey, bound: &BTreeSet<SubscriptionKey>) {
-        let old = self
-            .clusters
-            .get(key)
-            .map(|old| old.bound.clone())
-            .unwrap_or_default();
+        let old = self.clusters.get(key).map(|old| old.bound.clone()).unwrap_or_default();
         for subscription in old.symmetric_difference(bound) {
             self.dirty_subscriptions.insert(subscription.clone());
             if let Some(state) = self.subscriptions.get_mut(subscription) {

@@ -47,11 +47,7 @@ impl BoundSubscription {
     /// Reads a Subscription; it is bound to nothing yet.
     pub fn read(subscription: &Subscription) -> Self {
         let (spec, uid) = (&subscription.spec, subscription.uid().unwrap_or_default());
-        let created = subscription
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0.as_second());
+        let created = subscription.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
         let key = key_of(subscription);
         Self {
             generation: subscription.metadata.generation.unwrap_or_default(),
@@ -59,30 +55,15 @@ impl BoundSubscription {
             rank: Rank::new(spec.priority.unwrap_or_default(), created, &uid),
             feed_order: spec.feeds.clone(),
             feeds: spec.feeds.iter().map(identity_of).collect(),
-            reference: SubscriptionRef {
-                namespace: key.namespace,
-                name: key.name,
-                uid,
-            },
+            reference: SubscriptionRef { namespace: key.namespace, name: key.name, uid },
             bound: BTreeSet::new(),
         }
     }
 
     /// Whether two readings differ in nothing that matters, such as in status or labels only.
     pub fn wants_the_same(&self, other: &Self) -> bool {
-        (
-            &self.reference,
-            self.generation,
-            &self.rank,
-            &self.feed_order,
-            &self.placement,
-        ) == (
-            &other.reference,
-            other.generation,
-            &other.rank,
-            &other.feed_order,
-            &other.placement,
-        )
+        (&self.reference, self.generation, &self.rank, &self.feed_order, &self.placement)
+            == (&other.reference, other.generation, &other.rank, &other.feed_order, &other.placement)
     }
 
     /// Whether its placement takes this cluster.
@@ -92,12 +73,7 @@ impl BoundSubscription {
 
     /// Its part in a list.
     pub fn claimant(&self) -> Claimant<'_> {
-        Claimant {
-            bundle: &self.reference,
-            rank: &self.rank,
-            held: self.placement.problem().is_some(),
-            feeds: &self.feeds,
-        }
+        Claimant { bundle: &self.reference, rank: &self.rank, held: self.placement.problem().is_some(), feeds: &self.feeds }
     }
 }
 
@@ -106,10 +82,7 @@ impl Cluster {
     pub fn read(cluster: &ManagedCluster) -> Self {
         Self {
             cluster_id: cluster.spec.cluster_id.clone(),
-            sid: cluster
-                .status
-                .as_ref()
-                .and_then(|status| status.sid.clone()),
+            sid: cluster.status.as_ref().and_then(|status| status.sid.clone()),
             labels: cluster.labels().clone(),
             taints: cluster.spec.taints.clone(),
             confirm_prune: cluster.annotations().get(ANNOTATION_CONFIRM_PRUNE).cloned(),
@@ -120,22 +93,13 @@ impl Cluster {
 
     /// Whether two readings differ in nothing that plans are made from, such as in a heartbeat only.
     pub fn is_the_same(&self, other: &Self) -> bool {
-        (&self.sid, &self.labels, &self.taints, &self.confirm_prune)
-            == (
-                &other.sid,
-                &other.labels,
-                &other.taints,
-                &other.confirm_prune,
-            )
+        (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
     }
 }
 
 /// Names a Subscription.
 pub fn key_of(subscription: &Subscription) -> SubscriptionKey {
-    SubscriptionKey::new(
-        subscription.namespace().unwrap_or_default(),
-        subscription.name_any(),
-    )
+    SubscriptionKey::new(subscription.namespace().unwrap_or_default(), subscription.name_any())
 }
 
 /// Names a ManagedCluster.
@@ -147,11 +111,6 @@ pub fn cluster_key_of(cluster: &ManagedCluster) -> ClusterKey {
 pub fn identity_of(feed: &Feed) -> (ObjectId, String) {
     let (group, version) = split_api_version(&feed.api_version);
     let namespace = feed.namespace.clone().unwrap_or_default();
-    let object = ObjectId {
-        group: group.to_owned(),
-        kind: feed.kind.clone(),
-        namespace,
-        name: feed.name.clone(),
-    };
+    let object = ObjectId { group: group.to_owned(), kind: feed.kind.clone(), namespace, name: feed.name.clone() };
     (object, version.to_owned())
 }

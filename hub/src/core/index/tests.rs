@@ -20,9 +20,7 @@ fn taken(index: &mut Index) -> Vec<(String, Vec<String>)> {
         .take_plans()
         .into_iter()
         .map(|change| match change {
-            ClusterChange::Planned {
-                cluster, entries, ..
-            } => (cluster.name, entries.iter().map(shown).collect()),
+            ClusterChange::Planned { cluster, entries, .. } => (cluster.name, entries.iter().map(shown).collect()),
             ClusterChange::Removed { cluster } => (cluster.name, vec!["removed".to_owned()]),
         })
         .collect()
@@ -40,21 +38,15 @@ fn shown(entry: &DesiredEntry) -> String {
 }
 
 fn facts(index: &mut Index, name: &str) -> SubscriptionFacts {
-    let found = index
-        .take_facts()
-        .into_iter()
-        .find_map(|change| match change {
-            SubscriptionChange::Facts(facts) if facts.reference.name == name => Some(*facts),
-            _ => None,
-        });
+    let found = index.take_facts().into_iter().find_map(|change| match change {
+        SubscriptionChange::Facts(facts) if facts.reference.name == name => Some(*facts),
+        _ => None,
+    });
     found.expect("facts of this Subscription")
 }
 
 fn plan(cluster: &str, entries: &[&str]) -> (String, Vec<String>) {
-    (
-        cluster.to_owned(),
-        entries.iter().map(|entry| (*entry).to_owned()).collect(),
-    )
+    (cluster.to_owned(), entries.iter().map(|entry| (*entry).to_owned()).collect())
 }
 
 #[test]
@@ -62,14 +54,7 @@ fn a_subscription_reaches_the_clusters_it_selects_and_no_other() {
     let mut index = world();
     index.apply_manifest(&manifest("one", "1")).expect("valid");
     index.apply_subscription(&subscription("s", "edge", &["one"]));
-    assert_eq!(
-        taken(&mut index),
-        [
-            plan("a", &["s one=1"]),
-            plan("b", &["s one=1"]),
-            plan("c", &[])
-        ]
-    );
+    assert_eq!(taken(&mut index), [plan("a", &["s one=1"]), plan("b", &["s one=1"]), plan("c", &[])]);
 }
 
 #[test]
@@ -112,10 +97,7 @@ fn clusters_with_the_same_subscriptions_share_one_list_and_all_share_the_bytes()
         })
         .collect();
     assert!(Arc::ptr_eq(&lists[0], &lists[1]));
-    let (Content::Bytes(edge), Content::Bytes(core)) = (&lists[0][0].content, &lists[2][0].content)
-    else {
-        panic!("both have content")
-    };
+    let (Content::Bytes(edge), Content::Bytes(core)) = (&lists[0][0].content, &lists[2][0].content) else { panic!("both have content") };
     assert!(Arc::ptr_eq(edge, core));
 }
 
@@ -129,15 +111,9 @@ fn a_missing_template_is_kept_and_told_and_comes_back_in_place() {
     assert_eq!(taken(&mut index), [plan("c", &["s one=keep"])]);
     index.apply_subscription(&subscription("late", "core", &["gone"]));
     let facts = facts(&mut index, "late");
-    assert_eq!(
-        facts.missing[0].object.to_string(),
-        "ConfigMap default/gone"
-    );
+    assert_eq!(facts.missing[0].object.to_string(), "ConfigMap default/gone");
     index.apply_manifest(&manifest("one", "2")).expect("valid");
-    assert_eq!(
-        taken(&mut index),
-        [plan("c", &["late gone=keep", "s one=2"])]
-    );
+    assert_eq!(taken(&mut index), [plan("c", &["late gone=keep", "s one=2"])]);
 }
 
 #[test]
@@ -156,28 +132,13 @@ fn a_template_that_stops_being_an_object_counts_as_missing() {
 fn a_feed_finds_a_template_of_another_version_of_its_group() {
     let mut index = world();
     let template = serde_json::json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "d" } });
-    index
-        .apply_manifest(&Manifest::new(
-            "deployments.d.web",
-            template.as_object().expect("an object").clone(),
-        ))
-        .expect("valid");
+    index.apply_manifest(&Manifest::new("deployments.d.web", template.as_object().expect("an object").clone())).expect("valid");
     let mut old = subscription("s", "core", &[]);
-    old.spec.feeds = read(
-        serde_json::json!([{ "kind": "Deployment", "apiVersion": "apps/v1beta1", "namespace": "d", "name": "web" }]),
-    );
+    old.spec.feeds = read(serde_json::json!([{ "kind": "Deployment", "apiVersion": "apps/v1beta1", "namespace": "d", "name": "web" }]));
     index.apply_subscription(&old);
     let changes = index.take_plans();
-    let Some(ClusterChange::Planned { entries, .. }) = changes.last() else {
-        panic!("planned")
-    };
-    assert_eq!(
-        (
-            entries[0].version.as_str(),
-            entries[0].content != Content::Keep
-        ),
-        ("v1", true)
-    );
+    let Some(ClusterChange::Planned { entries, .. }) = changes.last() else { panic!("planned") };
+    assert_eq!((entries[0].version.as_str(), entries[0].content != Content::Keep), ("v1", true));
 }
 
 #[test]
@@ -191,10 +152,7 @@ fn leaving_a_feed_a_label_or_a_subscription_takes_the_entry_away() {
     two_feeds.spec.feeds.pop();
     two_feeds.metadata.generation = Some(2);
     index.apply_subscription(&two_feeds);
-    assert_eq!(
-        taken(&mut index),
-        [plan("a", &["s one=1"]), plan("b", &["s one=1"])]
-    );
+    assert_eq!(taken(&mut index), [plan("a", &["s one=1"]), plan("b", &["s one=1"])]);
     index.apply_cluster(&cluster("a", "lab"));
     assert_eq!(taken(&mut index), [plan("a", &[])]);
     two_feeds.metadata.deletion_timestamp = Some(read(serde_json::json!("2026-01-02T00:00:00Z")));
@@ -212,9 +170,7 @@ fn a_subscription_made_again_is_another_bundle() {
     again.metadata.uid = Some("another".to_owned());
     index.apply_subscription(&again);
     let changes = index.take_plans();
-    let ClusterChange::Planned { entries, .. } = &changes[0] else {
-        panic!("planned")
-    };
+    let ClusterChange::Planned { entries, .. } = &changes[0] else { panic!("planned") };
     assert_eq!(entries[0].bundle.uid, "another");
 }
 
@@ -228,13 +184,7 @@ fn two_claims_are_two_entries_with_one_content_and_the_loser_is_told() {
     index.apply_subscription(&strong);
     taken(&mut index);
     let loser = facts(&mut index, "s");
-    assert_eq!(
-        loser.conflicts,
-        [Conflict {
-            object: object("one"),
-            winner: SubscriptionKey::new("apps", "t")
-        }]
-    );
+    assert_eq!(loser.conflicts, [Conflict { object: object("one"), winner: SubscriptionKey::new("apps", "t") }]);
     index.apply_cluster(&cluster("d", "core"));
     assert_eq!(taken(&mut index), [plan("d", &["s one=1", "t one=1"])]);
     index.delete_subscription(&SubscriptionKey::new("apps", "t"));
@@ -242,12 +192,7 @@ fn two_claims_are_two_entries_with_one_content_and_the_loser_is_told() {
 }
 
 fn object(name: &str) -> ObjectId {
-    ObjectId {
-        group: String::new(),
-        kind: "ConfigMap".to_owned(),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectId { group: String::new(), kind: "ConfigMap".to_owned(), namespace: "default".to_owned(), name: name.to_owned() }
 }
 
 #[test]
@@ -255,19 +200,12 @@ fn the_older_wins_among_equals_and_the_lower_uid_among_twins() {
     let mut index = world();
     let mut old = subscription("z-old", "core", &["one"]);
     old.metadata.creation_timestamp = Some(read(serde_json::json!("2020-01-01T00:00:00Z")));
-    for subscription in [
-        &old,
-        &subscription("a", "core", &["one"]),
-        &subscription("b", "core", &["one"]),
-    ] {
+    for subscription in [&old, &subscription("a", "core", &["one"]), &subscription("b", "core", &["one"])] {
         index.apply_subscription(subscription);
     }
     let winner = |index: &mut Index, name: &str| {
         index.touch_subscription(&SubscriptionKey::new("apps", name));
-        facts(index, name)
-            .conflicts
-            .first()
-            .map(|conflict| conflict.winner.name.clone())
+        facts(index, name).conflicts.first().map(|conflict| conflict.winner.name.clone())
     };
     assert_eq!(winner(&mut index, "a").as_deref(), Some("z-old"));
     index.delete_subscription(&SubscriptionKey::new("apps", "z-old"));
@@ -285,10 +223,7 @@ fn a_held_subscription_keeps_but_does_not_freeze_what_another_feeds() {
     held.spec.priority = Some(9);
     index.apply_subscription(&held);
     index.apply_subscription(&subscription("s", "core", &["one"]));
-    assert_eq!(
-        taken(&mut index).last(),
-        Some(&plan("c", &["held one=1", "held two=keep", "s one=1"]))
-    );
+    assert_eq!(taken(&mut index).last(), Some(&plan("c", &["held one=1", "held two=keep", "s one=1"])));
 }
 
 #[test]
@@ -309,13 +244,10 @@ fn a_confirmation_is_handed_on() {
     let mut index = world();
     taken(&mut index);
     let mut confirmed = cluster("a", "edge");
-    confirmed.metadata.annotations =
-        Some([("clusternet.io/confirm-prune".to_owned(), "abc".to_owned())].into());
+    confirmed.metadata.annotations = Some([("clusternet.io/confirm-prune".to_owned(), "abc".to_owned())].into());
     index.apply_cluster(&confirmed);
     let changes = index.take_plans();
-    let ClusterChange::Planned { confirm_prune, .. } = &changes[0] else {
-        panic!("planned")
-    };
+    let ClusterChange::Planned { confirm_prune, .. } = &changes[0] else { panic!("planned") };
     assert_eq!(confirm_prune.as_deref(), Some("abc"));
 }
 
@@ -328,18 +260,8 @@ fn a_complete_list_deletes_what_it_does_not_name() {
     taken(&mut index);
     index.retain_subscriptions(&BTreeSet::from([SubscriptionKey::new("apps", "t")]));
     index.retain_manifests(&BTreeSet::new());
-    index.retain_clusters(&BTreeSet::from([
-        ClusterKey::new("clusternet-a", "a"),
-        ClusterKey::new("clusternet-c", "c"),
-    ]));
-    assert_eq!(
-        taken(&mut index),
-        [
-            plan("a", &[]),
-            plan("b", &["removed"]),
-            plan("c", &["t one=keep"])
-        ]
-    );
+    index.retain_clusters(&BTreeSet::from([ClusterKey::new("clusternet-a", "a"), ClusterKey::new("clusternet-c", "c")]));
+    assert_eq!(taken(&mut index), [plan("a", &[]), plan("b", &["removed"]), plan("c", &["t one=keep"])]);
 }
 
 #[test]

@@ -14,12 +14,7 @@ const STORED_TIMES_SECONDS: i64 = 300;
 
 impl Outcomes {
     /// What a ManagedCluster's status should be, given what it was; none while no report of it has come.
-    pub fn cluster_status(
-        &self,
-        key: &ClusterKey,
-        previous: &ManagedClusterStatus,
-        now: Timestamp,
-    ) -> Option<ManagedClusterStatus> {
+    pub fn cluster_status(&self, key: &ClusterKey, previous: &ManagedClusterStatus, now: Timestamp) -> Option<ManagedClusterStatus> {
         let report = self.clusters.get(key)?.report.as_ref()?;
         let mut status = previous.clone();
         if let Some(facts) = &report.facts {
@@ -27,9 +22,7 @@ impl Outcomes {
         }
         status.pending = pending(report);
         let ready = ready(report).after(&previous.conditions, None, now);
-        status
-            .conditions
-            .retain(|condition| condition.type_ != ready.type_);
+        status.conditions.retain(|condition| condition.type_ != ready.type_);
         status.conditions.insert(0, ready);
         let changed = status != *previous;
         tell_times(report, &mut status, changed);
@@ -53,14 +46,9 @@ fn tell_facts(facts: &ClusterFacts, status: &mut ManagedClusterStatus) {
 /// Times move with every heartbeat; they are stored with another change, or when they have grown old.
 fn tell_times(report: &ClusterReport, status: &mut ManagedClusterStatus, changed: bool) {
     let observed = report.facts.as_ref().and_then(|facts| facts.observed_at);
-    for (new, stored) in [
-        (report.last_contact, &mut status.last_contact),
-        (observed, &mut status.last_observed_time),
-    ] {
+    for (new, stored) in [(report.last_contact, &mut status.last_contact), (observed, &mut status.last_observed_time)] {
         let Some(new) = new else { continue };
-        let age = stored
-            .as_ref()
-            .map(|stored| new.as_second() - stored.0.as_second());
+        let age = stored.as_ref().map(|stored| new.as_second() - stored.0.as_second());
         if changed || age.is_none_or(|age| age >= STORED_TIMES_SECONDS) {
             *stored = Some(Time(whole_seconds(new)));
         }
@@ -71,35 +59,23 @@ fn ready(report: &ClusterReport) -> Saying {
     let say = |status, reason, message: String| Saying::new("Ready", status, reason, message);
     let known = report.facts.as_ref();
     if let Some([one, other]) = &report.clones {
-        let message = format!("two agents ({one} and {other}) share this cluster's identity and neither is served: stop both, then start the right one");
+        let message = format!(
+            "two agents ({one} and {other}) share this cluster's identity and neither is served: stop both, then start the right one"
+        );
         return say("Unknown", "AgentCloned", message);
     }
     match (report.connected, report.last_contact, known) {
-        (false, None, _) => say(
-            "Unknown",
-            "ClusterStatusNeverUpdated",
-            "the agent has not been heard from".to_owned(),
-        ),
-        (false, Some(_), _) => say(
-            "Unknown",
-            "ClusterStatusUnknown",
-            "the agent is offline; see lastContact for when it was last heard from".to_owned(),
-        ),
-        (true, _, None) => say(
-            "Unknown",
-            "ClusterStatusNeverUpdated",
-            "the agent is connected and has not reported its cluster yet".to_owned(),
-        ),
-        (true, _, Some(facts)) if (facts.livez && facts.readyz) || facts.healthz => say(
-            "True",
-            "ManagedClusterReady",
-            "the cluster is ready".to_owned(),
-        ),
-        (true, _, Some(_)) => say(
-            "False",
-            "ManagedClusterNotReady",
-            "the cluster's API server says that it is not ready".to_owned(),
-        ),
+        (false, None, _) => say("Unknown", "ClusterStatusNeverUpdated", "the agent has not been heard from".to_owned()),
+        (false, Some(_), _) => {
+            say("Unknown", "ClusterStatusUnknown", "the agent is offline; see lastContact for when it was last heard from".to_owned())
+        }
+        (true, _, None) => {
+            say("Unknown", "ClusterStatusNeverUpdated", "the agent is connected and has not reported its cluster yet".to_owned())
+        }
+        (true, _, Some(facts)) if (facts.livez && facts.readyz) || facts.healthz => {
+            say("True", "ManagedClusterReady", "the cluster is ready".to_owned())
+        }
+        (true, _, Some(_)) => say("False", "ManagedClusterNotReady", "the cluster's API server says that it is not ready".to_owned()),
     }
 }
 
@@ -117,10 +93,7 @@ fn pending(report: &ClusterReport) -> Option<Pending> {
             pending.objects.push(told(object, state, message));
         }
     }
-    pending.list_hash = report
-        .list_hash
-        .clone()
-        .filter(|_| pending.counts.unclaimed > 0);
+    pending.list_hash = report.list_hash.clone().filter(|_| pending.counts.unclaimed > 0);
     (pending.counts != PendingCounts::default()).then_some(pending)
 }
 

@@ -16,40 +16,20 @@ pub struct Saying {
 const MAX_MESSAGE: usize = 1024;
 
 impl Saying {
-    pub fn new(
-        kind: &'static str,
-        status: &'static str,
-        reason: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            kind,
-            status,
-            reason,
-            message: message.into(),
-        }
+    pub fn new(kind: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { kind, status, reason, message: message.into() }
     }
 
     /// The condition, with the time of the one it takes the place of unless its status differs.
-    pub fn after(
-        self,
-        previous: &[Condition],
-        generation: Option<i64>,
-        now: Timestamp,
-    ) -> Condition {
-        let old = previous
-            .iter()
-            .find(|condition| condition.type_ == self.kind && condition.status == self.status);
+    pub fn after(self, previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
+        let old = previous.iter().find(|condition| condition.type_ == self.kind && condition.status == self.status);
         Condition {
             type_: self.kind.to_owned(),
             status: self.status.to_owned(),
             reason: self.reason.to_owned(),
             message: shortened(self.message),
             observed_generation: generation,
-            last_transition_time: old.map_or_else(
-                || Time(whole_seconds(now)),
-                |old| old.last_transition_time.clone(),
-            ),
+            last_transition_time: old.map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),
         }
     }
 }

@@ -61,8 +61,7 @@ impl Outcomes {
             return;
         };
         self.dirty_clusters.remove(cluster);
-        self.dirty_subscriptions
-            .extend(state.verdicts.keys().map(SubscriptionRef::key));
+        self.dirty_subscriptions.extend(state.verdicts.keys().map(SubscriptionRef::key));
     }
 
     /// Takes what the index knows of a Subscription.
@@ -86,11 +85,7 @@ impl Outcomes {
         report.facts = report.facts.or(known);
         state.objects.clear();
         for object in &report.objects {
-            state
-                .objects
-                .entry(object.object.clone())
-                .or_default()
-                .push(object.clone());
+            state.objects.entry(object.object.clone()).or_default().push(object.clone());
         }
         state.report = Some(report);
         self.judge(&cluster);
@@ -99,10 +94,7 @@ impl Outcomes {
 
     /// The Subscriptions and clusters whose status may have changed since the last time.
     pub fn take_touched(&mut self) -> (BTreeSet<SubscriptionKey>, BTreeSet<ClusterKey>) {
-        (
-            std::mem::take(&mut self.dirty_subscriptions),
-            std::mem::take(&mut self.dirty_clusters),
-        )
+        (std::mem::take(&mut self.dirty_subscriptions), std::mem::take(&mut self.dirty_clusters))
     }
 
     fn judge(&mut self, cluster: &ClusterKey) {
@@ -113,26 +105,15 @@ impl Outcomes {
         let old = std::mem::replace(&mut state.verdicts, new);
         let new = &state.verdicts;
         let differs = |bundle: &&SubscriptionRef| old.get(*bundle) != new.get(*bundle);
-        self.dirty_subscriptions.extend(
-            old.keys()
-                .chain(new.keys())
-                .filter(differs)
-                .map(SubscriptionRef::key),
-        );
+        self.dirty_subscriptions.extend(old.keys().chain(new.keys()).filter(differs).map(SubscriptionRef::key));
     }
 }
 
 impl ClusterState {
     fn judge(&self) -> BTreeMap<SubscriptionRef, Verdict> {
-        let entries = self
-            .plan
-            .as_ref()
-            .map(|(_, entries)| entries.as_ref())
-            .unwrap_or_default();
+        let entries = self.plan.as_ref().map(|(_, entries)| entries.as_ref()).unwrap_or_default();
         let bundles = entries.chunk_by(|one, two| one.bundle == two.bundle);
-        bundles
-            .map(|entries| (entries[0].bundle.clone(), Verdict::of(self, entries)))
-            .collect()
+        bundles.map(|entries| (entries[0].bundle.clone(), Verdict::of(self, entries))).collect()
     }
 
     fn is_connected(&self) -> bool {
@@ -142,15 +123,11 @@ impl ClusterState {
     /// Whether the report speaks of the present plan.
     fn is_current(&self) -> bool {
         let listed = self.report.as_ref().and_then(|report| report.listed_at_rv);
-        self.plan
-            .as_ref()
-            .is_some_and(|(rv, _)| listed.is_some_and(|listed| listed >= *rv))
+        self.plan.as_ref().is_some_and(|(rv, _)| listed.is_some_and(|listed| listed >= *rv))
     }
 
     fn object(&self, entry: &DesiredEntry) -> Option<&ObjectReport> {
         let candidates = self.objects.get(&entry.object)?;
-        candidates
-            .iter()
-            .find(|report| report.bundles.is_empty() || report.bundles.contains(&entry.bundle.uid))
+        candidates.iter().find(|report| report.bundles.is_empty() || report.bundles.contains(&entry.bundle.uid))
     }
 }

@@ -12,9 +12,7 @@ fn planned(clusters: &[&str]) -> Outcomes {
     for name in ["one", "two"] {
         index.apply_manifest(&manifest(name, "1")).expect("valid");
     }
-    clusters
-        .iter()
-        .for_each(|name| index.apply_cluster(&cluster(name, "edge")));
+    clusters.iter().for_each(|name| index.apply_cluster(&cluster(name, "edge")));
     index.apply_subscription(&subscription("s", "edge", &["one", "two"]));
     feed(&mut index, &mut outcomes, 10);
     outcomes
@@ -23,12 +21,7 @@ fn planned(clusters: &[&str]) -> Outcomes {
 fn feed(index: &mut Index, outcomes: &mut Outcomes, rv: u64) {
     for change in index.take_plans() {
         match change {
-            ClusterChange::Planned {
-                cluster,
-                cluster_id,
-                entries,
-                ..
-            } => outcomes.plan(cluster, cluster_id, rv, entries),
+            ClusterChange::Planned { cluster, cluster_id, entries, .. } => outcomes.plan(cluster, cluster_id, rv, entries),
             ClusterChange::Removed { cluster } => outcomes.remove_cluster(&cluster),
         }
     }
@@ -60,20 +53,11 @@ fn report(name: &str, rv: u64, states: &[(&str, ObjectState)]) -> ClusterReport 
 }
 
 fn all_applied(name: &str, rv: u64) -> ClusterReport {
-    report(
-        name,
-        rv,
-        &[("one", ObjectState::Applied), ("two", ObjectState::Applied)],
-    )
+    report(name, rv, &[("one", ObjectState::Applied), ("two", ObjectState::Applied)])
 }
 
 fn config_map(name: &str) -> ObjectId {
-    ObjectId {
-        group: String::new(),
-        kind: "ConfigMap".to_owned(),
-        namespace: "default".to_owned(),
-        name: name.to_owned(),
-    }
+    ObjectId { group: String::new(), kind: "ConfigMap".to_owned(), namespace: "default".to_owned(), name: name.to_owned() }
 }
 
 fn key(name: &str) -> ClusterKey {
@@ -86,17 +70,11 @@ fn at(second: i64) -> Timestamp {
 
 fn status(outcomes: &Outcomes) -> SubscriptionStatus {
     let name = SubscriptionKey::new("apps", "s");
-    outcomes
-        .subscription_status(&name, &SubscriptionStatus::default(), at(1000))
-        .expect("it exists")
+    outcomes.subscription_status(&name, &SubscriptionStatus::default(), at(1000)).expect("it exists")
 }
 
 fn condition(outcomes: &Outcomes, kind: &str) -> (String, String, String) {
-    let found = status(outcomes)
-        .conditions
-        .into_iter()
-        .find(|condition| condition.type_ == kind)
-        .expect("it is told");
+    let found = status(outcomes).conditions.into_iter().find(|condition| condition.type_ == kind).expect("it is told");
     (found.status, found.reason, found.message)
 }
 
@@ -107,41 +85,13 @@ fn told(status: &str, reason: &str, message: &str) -> (String, String, String) {
 #[test]
 fn applied_everywhere_is_true_and_counted() {
     let mut outcomes = planned(&["a", "b"]);
-    ["a", "b"]
-        .iter()
-        .for_each(|name| outcomes.report(all_applied(name, 10)));
-    assert_eq!(
-        condition(&outcomes, "Applied"),
-        told("True", "Applied", "applied on 2 of 2 clusters")
-    );
+    ["a", "b"].iter().for_each(|name| outcomes.report(all_applied(name, 10)));
+    assert_eq!(condition(&outcomes, "Applied"), told("True", "Applied", "applied on 2 of 2 clusters"));
     let status = status(&outcomes);
-    assert_eq!(
-        (
-            status.counts.clusters,
-            status.counts.applied,
-            status.counts.healthy,
-            status.counts.offline
-        ),
-        (2, 2, 2, 0)
-    );
-    assert_eq!(
-        (
-            status.desired_releases,
-            status.completed_releases,
-            status.observed_generation
-        ),
-        (2, 2, Some(1))
-    );
-    assert_eq!(
-        status.binding_clusters,
-        ["clusternet-a/a", "clusternet-b/b"]
-    );
-    assert!(
-        status
-            .aggregated_statuses
-            .iter()
-            .all(|feed| feed.feed_status_summary.available && feed.feed_status_details.len() == 2)
-    );
+    assert_eq!((status.counts.clusters, status.counts.applied, status.counts.healthy, status.counts.offline), (2, 2, 2, 0));
+    assert_eq!((status.desired_releases, status.completed_releases, status.observed_generation), (2, 2, Some(1)));
+    assert_eq!(status.binding_clusters, ["clusternet-a/a", "clusternet-b/b"]);
+    assert!(status.aggregated_statuses.iter().all(|feed| feed.feed_status_summary.available && feed.feed_status_details.len() == 2));
 }
 
 #[test]
@@ -150,37 +100,19 @@ fn a_report_on_an_older_plan_proves_nothing() {
     outcomes.report(all_applied("a", 9));
     assert_eq!(
         condition(&outcomes, "Applied"),
-        told(
-            "False",
-            "Progressing",
-            "applied on 0 of 1 clusters; waiting for 1; first clusternet-a/a"
-        )
+        told("False", "Progressing", "applied on 0 of 1 clusters; waiting for 1; first clusternet-a/a")
     );
-    assert!(
-        !status(&outcomes).aggregated_statuses[0]
-            .feed_status_summary
-            .available
-    );
+    assert!(!status(&outcomes).aggregated_statuses[0].feed_status_summary.available);
 }
 
 #[test]
 fn a_refusal_names_cluster_object_and_reason() {
     let mut outcomes = planned(&["a", "b"]);
     outcomes.report(all_applied("a", 10));
-    let refused = ObjectState::Failed {
-        code: 422,
-        message: "data: too long".to_owned(),
-    };
-    outcomes.report(report(
-        "b",
-        10,
-        &[("one", ObjectState::Pending), ("two", refused)],
-    ));
+    let refused = ObjectState::Failed { code: 422, message: "data: too long".to_owned() };
+    outcomes.report(report("b", 10, &[("one", ObjectState::Pending), ("two", refused)]));
     let message = "applied on 1 of 2 clusters, refused on 1; first clusternet-b/b: ConfigMap default/two: data: too long (422)";
-    assert_eq!(
-        condition(&outcomes, "Applied"),
-        told("False", "ApplyFailed", message)
-    );
+    assert_eq!(condition(&outcomes, "Applied"), told("False", "ApplyFailed", message));
 }
 
 #[test]
@@ -188,34 +120,18 @@ fn a_cluster_that_is_away_is_offline_and_not_failed_and_keeps_what_was_known() {
     let mut outcomes = planned(&["a", "b"]);
     outcomes.report(all_applied("a", 10));
     let message = "applied on 1 of 2 clusters; the others are offline; first clusternet-b/b";
-    assert_eq!(
-        condition(&outcomes, "Applied"),
-        told("Unknown", "ClustersOffline", message)
-    );
-    outcomes.report(ClusterReport {
-        connected: false,
-        ..all_applied("b", 10)
-    });
+    assert_eq!(condition(&outcomes, "Applied"), told("Unknown", "ClustersOffline", message));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("b", 10) });
     assert_eq!(condition(&outcomes, "Applied").0, "True");
-    assert_eq!(
-        (
-            status(&outcomes).counts.applied,
-            status(&outcomes).counts.offline
-        ),
-        (2, 1)
-    );
+    assert_eq!((status(&outcomes).counts.applied, status(&outcomes).counts.offline), (2, 1));
 }
 
 #[test]
 fn an_object_that_nobody_reported_is_pending_and_named() {
     let mut outcomes = planned(&["a"]);
     outcomes.report(report("a", 10, &[("one", ObjectState::Applied)]));
-    let message =
-        "applied on 0 of 1 clusters; waiting for 1; first clusternet-a/a: ConfigMap default/two";
-    assert_eq!(
-        condition(&outcomes, "Applied"),
-        told("False", "Progressing", message)
-    );
+    let message = "applied on 0 of 1 clusters; waiting for 1; first clusternet-a/a: ConfigMap default/two";
+    assert_eq!(condition(&outcomes, "Applied"), told("False", "Progressing", message));
 }
 
 #[test]
@@ -236,19 +152,10 @@ fn matching_nothing_shows_the_labels_asked_for() {
     index.apply_subscription(&subscription("s", "edge", &["gone"]));
     feed(&mut index, &mut outcomes, 10);
     let message = "no ManagedCluster matches tier=edge and has only tolerated taints: compare `kubectl get mcls -A --show-labels`";
-    assert_eq!(
-        condition(&outcomes, "Matched"),
-        told("False", "NoMatchingCluster", message)
-    );
+    assert_eq!(condition(&outcomes, "Matched"), told("False", "NoMatchingCluster", message));
     let message = "1 of 1 feeds have no template: ConfigMap default/gone: apply it to the hub, or take it out of spec.feeds";
-    assert_eq!(
-        condition(&outcomes, "FeedsResolved"),
-        told("False", "TemplateMissing", message)
-    );
-    assert_eq!(
-        condition(&outcomes, "Applied"),
-        told("Unknown", "NoClusters", "bound to no cluster")
-    );
+    assert_eq!(condition(&outcomes, "FeedsResolved"), told("False", "TemplateMissing", message));
+    assert_eq!(condition(&outcomes, "Applied"), told("Unknown", "NoClusters", "bound to no cluster"));
 }
 
 #[test]
@@ -257,24 +164,13 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     let name = SubscriptionKey::new("apps", "s");
     let first = status(&outcomes);
     let time = |status: &SubscriptionStatus| {
-        status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "Applied")
-            .map(|found| found.last_transition_time.0)
+        status.conditions.iter().find(|condition| condition.type_ == "Applied").map(|found| found.last_transition_time.0)
     };
-    outcomes.report(ClusterReport {
-        connected: false,
-        ..report("a", 10, &[("one", ObjectState::Applied)])
-    });
-    let second = outcomes
-        .subscription_status(&name, &first, at(2000))
-        .expect("it exists");
+    outcomes.report(ClusterReport { connected: false, ..report("a", 10, &[("one", ObjectState::Applied)]) });
+    let second = outcomes.subscription_status(&name, &first, at(2000)).expect("it exists");
     assert_eq!(time(&second), Some(at(1000)));
     outcomes.report(all_applied("a", 10));
-    let third = outcomes
-        .subscription_status(&name, &second, at(3000))
-        .expect("it exists");
+    let third = outcomes.subscription_status(&name, &second, at(3000)).expect("it exists");
     assert_eq!(time(&third), Some(at(3000)));
 }
 
@@ -283,10 +179,7 @@ fn only_what_a_report_changes_is_touched() {
     let mut outcomes = planned(&["a", "b"]);
     outcomes.report(all_applied("a", 10));
     outcomes.take_touched();
-    outcomes.report(ClusterReport {
-        last_contact: Some(at(130)),
-        ..all_applied("a", 10)
-    });
+    outcomes.report(ClusterReport { last_contact: Some(at(130)), ..all_applied("a", 10) });
     let (subscriptions, clusters) = outcomes.take_touched();
     assert!(subscriptions.is_empty(), "{subscriptions:?}");
     assert_eq!(clusters.into_iter().collect::<Vec<_>>(), [key("a")]);
@@ -297,123 +190,45 @@ fn only_what_a_report_changes_is_touched() {
 #[test]
 fn pending_objects_are_counted_and_the_hash_to_confirm_is_told() {
     let mut outcomes = planned(&["a"]);
-    let many: Vec<(String, ObjectState)> = (0..150)
-        .map(|number| (format!("old-{number}"), ObjectState::Unclaimed))
-        .collect();
-    let mut states: Vec<(&str, ObjectState)> = many
-        .iter()
-        .map(|(name, state)| (name.as_str(), state.clone()))
-        .collect();
-    states.push((
-        "ns",
-        ObjectState::Kept {
-            why: "ConfigMap default/theirs is in it".to_owned(),
-        },
-    ));
+    let many: Vec<(String, ObjectState)> = (0..150).map(|number| (format!("old-{number}"), ObjectState::Unclaimed)).collect();
+    let mut states: Vec<(&str, ObjectState)> = many.iter().map(|(name, state)| (name.as_str(), state.clone())).collect();
+    states.push(("ns", ObjectState::Kept { why: "ConfigMap default/theirs is in it".to_owned() }));
     outcomes.report(report("a", 10, &states));
-    let status = outcomes
-        .cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000))
-        .expect("reported");
+    let status = outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported");
     let pending = status.pending.expect("something is");
-    assert_eq!(
-        (
-            pending.counts.unclaimed,
-            pending.counts.kept,
-            pending.counts.removing,
-            pending.objects.len()
-        ),
-        (150, 1, 0, 100)
-    );
+    assert_eq!((pending.counts.unclaimed, pending.counts.kept, pending.counts.removing, pending.objects.len()), (150, 1, 0, 100));
     assert_eq!(pending.list_hash.as_deref(), Some("feed"));
     outcomes.report(all_applied("a", 10));
-    assert_eq!(
-        outcomes
-            .cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000))
-            .expect("reported")
-            .pending,
-        None
-    );
+    assert_eq!(outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported").pending, None);
 }
 
 #[test]
 fn readiness_says_away_apart_from_not_ready_and_keeps_the_last_facts() {
     let mut outcomes = planned(&["a"]);
     let ready = |outcomes: &Outcomes| {
-        let status = outcomes
-            .cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000))
-            .expect("reported");
-        (
-            status.conditions[0].status.clone(),
-            status.conditions[0].reason.clone(),
-            status.k8s_version,
-        )
+        let status = outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported");
+        (status.conditions[0].status.clone(), status.conditions[0].reason.clone(), status.k8s_version)
     };
     let version = || Some("v1.37.2".to_owned());
-    let facts = ClusterFacts {
-        k8s_version: "v1.37.2".to_owned(),
-        livez: true,
-        readyz: true,
-        ..ClusterFacts::default()
-    };
-    outcomes.report(ClusterReport {
-        facts: Some(facts.clone()),
-        ..all_applied("a", 10)
-    });
-    assert_eq!(
-        ready(&outcomes),
-        (
-            "True".to_owned(),
-            "ManagedClusterReady".to_owned(),
-            version()
-        )
-    );
-    outcomes.report(ClusterReport {
-        connected: false,
-        ..all_applied("a", 10)
-    });
-    assert_eq!(
-        ready(&outcomes),
-        (
-            "Unknown".to_owned(),
-            "ClusterStatusUnknown".to_owned(),
-            version()
-        )
-    );
-    outcomes.report(ClusterReport {
-        facts: Some(ClusterFacts {
-            readyz: false,
-            ..facts
-        }),
-        ..all_applied("a", 10)
-    });
-    assert_eq!(
-        ready(&outcomes),
-        (
-            "False".to_owned(),
-            "ManagedClusterNotReady".to_owned(),
-            version()
-        )
-    );
+    let facts = ClusterFacts { k8s_version: "v1.37.2".to_owned(), livez: true, readyz: true, ..ClusterFacts::default() };
+    outcomes.report(ClusterReport { facts: Some(facts.clone()), ..all_applied("a", 10) });
+    assert_eq!(ready(&outcomes), ("True".to_owned(), "ManagedClusterReady".to_owned(), version()));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("a", 10) });
+    assert_eq!(ready(&outcomes), ("Unknown".to_owned(), "ClusterStatusUnknown".to_owned(), version()));
+    outcomes.report(ClusterReport { facts: Some(ClusterFacts { readyz: false, ..facts }), ..all_applied("a", 10) });
+    assert_eq!(ready(&outcomes), ("False".to_owned(), "ManagedClusterNotReady".to_owned(), version()));
 }
 
 #[test]
 fn a_heartbeat_alone_is_stored_every_five_minutes_only() {
     let mut outcomes = planned(&["a"]);
     let mut beat = |second: i64, previous: &ManagedClusterStatus| {
-        outcomes.report(ClusterReport {
-            last_contact: Some(at(second)),
-            ..all_applied("a", 10)
-        });
-        outcomes
-            .cluster_status(&key("a"), previous, at(second))
-            .expect("reported")
+        outcomes.report(ClusterReport { last_contact: Some(at(second)), ..all_applied("a", 10) });
+        outcomes.cluster_status(&key("a"), previous, at(second)).expect("reported")
     };
     let first = beat(100, &ManagedClusterStatus::default());
     assert_eq!(beat(130, &first), first);
-    assert_eq!(
-        beat(400, &first).last_contact.map(|time| time.0),
-        Some(at(400))
-    );
+    assert_eq!(beat(400, &first).last_contact.map(|time| time.0), Some(at(400)));
 }
 
 #[test]
@@ -425,13 +240,8 @@ fn what_the_hub_does_not_own_in_a_clusters_status_stays() {
         cluster_cidr: Some("10.0.0.0/8".to_owned()),
         ..ManagedClusterStatus::default()
     };
-    let status = outcomes
-        .cluster_status(&key("a"), &previous, at(1000))
-        .expect("reported");
-    assert_eq!(
-        (status.sid, status.cluster_cidr),
-        (previous.sid, previous.cluster_cidr)
-    );
+    let status = outcomes.cluster_status(&key("a"), &previous, at(1000)).expect("reported");
+    assert_eq!((status.sid, status.cluster_cidr), (previous.sid, previous.cluster_cidr));
 }
 
 #[test]
@@ -445,14 +255,7 @@ fn a_status_of_many_feeds_on_many_clusters_stays_within_what_a_server_takes() {
     let status = status(&outcomes);
     let size = serde_json::to_vec(&status).expect("plain data").len();
     assert!(size < 1_000_000, "{size} bytes");
-    assert_eq!(
-        (status.binding_clusters.len(), status.counts.clusters),
-        (500, 600)
-    );
-    let message =
-        "bindingClusters names the first 500 and aggregatedStatuses the first 50 of 600 clusters";
-    assert_eq!(
-        condition(&outcomes, "Truncated"),
-        told("True", "TooManyClusters", message)
-    );
+    assert_eq!((status.binding_clusters.len(), status.counts.clusters), (500, 600));
+    let message = "bindingClusters names the first 500 and aggregatedStatuses the first 50 of 600 clusters";
+    assert_eq!(condition(&outcomes, "Truncated"), told("True", "TooManyClusters", message));
 }

@@ -26,28 +26,13 @@ pub enum Progress {
 impl Verdict {
     /// Judges the entries of one Subscription; those that keep want nothing and are left out.
     pub(super) fn of(cluster: &ClusterState, entries: &[DesiredEntry]) -> Self {
-        let wanted = || {
-            entries
-                .iter()
-                .filter(|entry| entry.content != Content::Keep)
-        };
-        let all_healthy = wanted().all(|entry| {
-            cluster
-                .object(entry)
-                .is_some_and(|object| object.healthy == Some(true))
-        });
-        Self {
-            progress: progress(cluster, wanted()),
-            connected: cluster.is_connected(),
-            healthy: cluster.is_current() && all_healthy,
-        }
+        let wanted = || entries.iter().filter(|entry| entry.content != Content::Keep);
+        let all_healthy = wanted().all(|entry| cluster.object(entry).is_some_and(|object| object.healthy == Some(true)));
+        Self { progress: progress(cluster, wanted()), connected: cluster.is_connected(), healthy: cluster.is_current() && all_healthy }
     }
 }
 
-fn progress<'a>(
-    cluster: &ClusterState,
-    wanted: impl Iterator<Item = &'a DesiredEntry>,
-) -> Progress {
+fn progress<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Progress {
     if !cluster.is_current() {
         return Progress::Pending(None);
     }
@@ -66,12 +51,8 @@ fn progress_of(cluster: &ClusterState, entry: &DesiredEntry) -> Progress {
     let object = &entry.object;
     match cluster.object(entry).map(|report| &report.state) {
         Some(ObjectState::Applied) => Progress::Applied,
-        Some(ObjectState::Failed { code, message }) => {
-            Progress::Failed(format!("{object}: {message} ({code})"))
-        }
-        Some(ObjectState::Rejected { message }) => {
-            Progress::Failed(format!("{object}: refused by the agent: {message}"))
-        }
+        Some(ObjectState::Failed { code, message }) => Progress::Failed(format!("{object}: {message} ({code})")),
+        Some(ObjectState::Rejected { message }) => Progress::Failed(format!("{object}: refused by the agent: {message}")),
         _ => Progress::Pending(Some(object.to_string())),
     }
 }
