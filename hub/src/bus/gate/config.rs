@@ -85,7 +85,7 @@ impl GateConfig {
 pub enum GateError {
     #[error("{0}")]
     Config(String),
-    #[error("the MQTT gate cannot listen on {addr}: {source}; stop what holds the port or choose another")]
+    #[error("the MQTT gate cannot listen on {addr}; stop what holds the port or choose another")]
     Listen { addr: SocketAddr, source: std::io::Error },
 }
 
