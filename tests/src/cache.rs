@@ -56,20 +56,29 @@ fn cache_root() -> Result<PathBuf> {
     Ok(folder("XDG_CACHE_HOME").or_else(home).context("HOME is not set")?.join("clusternet-edge"))
 }
 
-/// A program of this workspace, from the target folder that the running test was built into.
+/// A program of this workspace, from the target folder that the running test was built into, or from the folder that
+/// `CLUSTERNET_EDGE_PROGRAMS` names.
 ///
 /// Cargo builds programs of other packages only when asked: `cargo build -p hub -p edge-agent` before the tests.
 ///
 /// # Errors
 /// When it isn't built.
 pub fn workspace_program(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe().context("can't find the running test's own path")?;
-    let profile = test.ancestors().nth(2).context("the running test is not in a target folder")?;
-    let program = profile.join(name);
+    let program = match env::var_os("CLUSTERNET_EDGE_PROGRAMS") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => beside_the_test(name)?,
+    };
     if !program.exists() {
         bail!("{} is not there: run cargo build --workspace --bins first", program.display());
     }
     Ok(program)
+}
+
+/// Test programs are in `target/PROFILE/deps`, others in `target/PROFILE`.
+fn beside_the_test(name: &str) -> Result<PathBuf> {
+    let this = env::current_exe().context("can't find the running program's own path")?;
+    let profile = this.ancestors().skip(1).find(|folder| folder.file_name().is_some_and(|name| name != "deps"));
+    Ok(profile.context("the running program is in no folder")?.join(name))
 }
 
 #[cfg(test)]
