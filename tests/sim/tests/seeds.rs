@@ -36,3 +36,9 @@ fn the_same_seed_gives_the_same_trace() {
         assert!(first.log == second.log && first.counts == second.counts, "seed {seed} runs differently the second time");
     }
 }
+
+/// Seed 2769: a step was told and its acknowledgement lost, then the table was again as acknowledged before.
+#[test]
+fn a_status_that_is_again_as_it_was_is_told_when_a_step_away_may_have_arrived() {
+    assert_eq!(run(2769, Setup::default()).failure, None);
+}

@@ -23,6 +23,8 @@ pub(super) struct Reporting {
     pub(super) outstanding: Option<Repeat>,
     /// When there may be something to say.
     due: Option<Millis>,
+    /// Root of the last step told, until the hub has acknowledged that one.
+    pub(super) unanswered: Option<u64>,
     /// The hub waits for an answer, even if nothing changed.
     owed: bool,
 }
@@ -61,7 +63,8 @@ impl Agent {
         }
         let owed = std::mem::take(&mut self.report.owed) || self.report.acked.is_none();
         let (report, told) = self.next_step(max_frame);
-        if report.base == report.target && !owed {
+        // A table that is again as it was acknowledged is told all the same while a step away from it may have arrived.
+        if report.base == report.target && !owed && self.report.unanswered.is_none() {
             (self.report.due, self.report.outstanding) = (None, None);
             return None;
         }
@@ -76,6 +79,7 @@ impl Agent {
         self.report.sent.retain(|(known, _)| *known != root);
         self.report.sent.push_front((root, told));
         self.report.sent.truncate(REMEMBERED);
+        self.report.unanswered = Some(root);
         let rtt = self.rtt;
         self.report.outstanding.get_or_insert_with(|| Repeat::at(now)).said(now, rtt);
     }
@@ -112,6 +116,7 @@ impl Agent {
 
     pub(super) fn on_status_ack(&mut self, ack: &StatusAck, now: Millis) {
         let known = self.report.told_before(ack.root);
+        self.report.unanswered = self.report.unanswered.filter(|root| *root != ack.root);
         let unchanged = self.report.acked.as_ref().is_some_and(|acked| acked.root(&self.config.key) == ack.root);
         if let Some(repeat) = self.report.outstanding.take() {
             repeat.answered(now, &mut self.rtt);
