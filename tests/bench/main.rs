@@ -4,6 +4,7 @@
 //! directions, counted by a relay. The programs come from this build's folder, or from the one that `CLUSTERNET_EDGE_PROGRAMS` names.
 
 mod bytes;
+mod fleet;
 mod latency;
 mod memory;
 mod start;
@@ -24,7 +25,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "bytes", "memory"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked != "all" && !figures.contains(&asked.as_str()) {
         bail!("{asked:?} is no figure; there are: {}, all", figures.join(", "));
@@ -33,6 +34,7 @@ async fn main() -> Result<()> {
         match *name {
             "start" => start::measure().await?,
             "latency" => latency::measure().await?,
+            "fleet" => fleet::measure().await?,
             "bytes" => bytes::measure().await?,
             _ => memory::measure().await?,
         }

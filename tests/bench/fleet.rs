@@ -1,0 +1,189 @@
+//! A hundred agents with real sockets and the real link core; their members are stubs that answer at once.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bus_schema::hash::{Hash, HashKey};
+use bus_schema::id::{BootId, Sid};
+use bus_schema::limits::MAX_FRAME;
+use bus_schema::link::Cache;
+use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
+use bus_schema::topic::{Direction, Topic};
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS};
+use rusqlite::{Connection, OpenFlags};
+use tests::{App, Hub};
+
+use crate::{figure, percentile};
+
+const AGENTS: usize = 100;
+const ROUNDS: usize = 20;
+const SOON: Duration = Duration::from_secs(60);
+
+pub async fn measure() -> Result<()> {
+    let hub = Hub::start(&[])?;
+    let sids = tokio::task::block_in_place(|| register(&hub))?;
+    let bus = hub.bus();
+    for (index, sid) in sids.iter().enumerate() {
+        tokio::spawn(agent(bus.port(), *sid, index as u64 + 1));
+    }
+    let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let app = App::load()?;
+    tokio::task::block_in_place(|| -> Result<()> {
+        hub.kubectl().apply(app.objects())?;
+        hub.kubectl().apply(app.subscription())?;
+        let begun = Instant::now();
+        wait(&database, "SELECT count(*) FROM link_status WHERE state = 1 AND kind != ''", AGENTS * 35)?;
+        figure("fleet: 35 objects applied by 100 agents", begun.elapsed().as_secs_f64() * 1e3, "ms", "-", "-");
+        let (mut each, mut last) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let times = change(&hub, &database, round)?;
+            last.extend(times.last());
+            each.extend(times);
+        }
+        figure("fleet: kubectl patch begun to applied, p50", percentile(&mut each, 0.5), "ms", "-", "-");
+        figure("fleet: kubectl patch begun to applied, p99", percentile(&mut each, 0.99), "ms", "-", "-");
+        figure("fleet: the last of 100 agents, p50", percentile(&mut last, 0.5), "ms", "-", "-");
+        Ok(())
+    })
+}
+
+fn register(hub: &Hub) -> Result<Vec<Sid>> {
+    let mut requests = String::new();
+    for index in 0..AGENTS {
+        let id = format!("00000000-0000-4000-8000-{index:012}");
+        requests.push_str(&format!(
+            "---\napiVersion: clusters.clusternet.io/v1beta1\nkind: ClusterRegistrationRequest\nmetadata: {{name: clusternet-{id}}}\nspec: {{clusterId: {id}, clusterName: stub-{index}, syncMode: Pull, clusterLabels: {{purpose: shop}}}}\n"
+        ));
+    }
+    hub.kubectl().apply(&requests)?;
+    let all = |found: &serde_json::Value| {
+        found["items"].as_array().is_some_and(|items| items.iter().filter(|item| item["status"]["sid"].is_string()).count() == AGENTS)
+    };
+    let found = hub.kubectl().wait_until(["clsrr"], SOON, all)?;
+    let sids =
+        found["items"].as_array().context("a list")?.iter().map(|item| Ok(Sid::parse(item["status"]["sid"].as_str().unwrap_or_default())?));
+    sids.collect()
+}
+
+/// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
+fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
+    let sql = "SELECT sid, hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
+    let read = || -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut query = database.prepare_cached(sql)?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    };
+    let (before, begun) = (read()?, Instant::now());
+    hub.kubectl().run([
+        "patch",
+        "configmap",
+        "feature-flags",
+        "-n",
+        "shop",
+        "--type=merge",
+        "-p",
+        &format!(r#"{{"data":{{"round":"{round}"}}}}"#),
+    ])?;
+    let mut done = BTreeMap::new();
+    while done.len() < AGENTS {
+        let now = read()?;
+        for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| sid.clone()) {
+            done.entry(sid).or_insert_with(|| begun.elapsed().as_secs_f64() * 1e3);
+        }
+        anyhow::ensure!(begun.elapsed() < SOON, "{} of {AGENTS} agents applied round {round}", done.len());
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    let mut times: Vec<f64> = done.into_values().collect();
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+fn wait(database: &Connection, sql: &str, count: usize) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    while database.query_row(sql, [], |row| row.get::<_, i64>(0))? < count as i64 {
+        anyhow::ensure!(Instant::now() < deadline, "not reached in time: {sql}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Memory {
+    contents: BTreeMap<Hash, Vec<u8>>,
+    partials: BTreeMap<Hash, Vec<u8>>,
+}
+
+impl Cache for Memory {
+    fn content(&self, hash: &Hash) -> Option<Vec<u8>> {
+        self.contents.get(hash).cloned()
+    }
+
+    fn partial(&self, hash: &Hash) -> Vec<u8> {
+        self.partials.get(hash).cloned().unwrap_or_default()
+    }
+}
+
+impl Memory {
+    fn keep(&mut self, write: AgentWrite) {
+        match write {
+            AgentWrite::Content(hash, bytes) => drop(self.contents.insert(hash, bytes)),
+            AgentWrite::DropContent(hash) => drop(self.contents.remove(&hash)),
+            AgentWrite::Partial(hash, _, bytes) => self.partials.entry(hash).or_default().extend(bytes),
+            AgentWrite::DropPartial(hash) => drop(self.partials.remove(&hash)),
+            _ => {}
+        }
+    }
+}
+
+/// One agent, until the program ends.
+async fn agent(port: u16, sid: Sid, number: u64) -> Result<()> {
+    let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
+    let now = || begun.elapsed().as_millis() as u64;
+    let mut options = MqttOptions::new(sid.as_str(), "127.0.0.1", port);
+    options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(MAX_FRAME + 64, MAX_FRAME + 64);
+    let (client, mut events) = AsyncClient::new(options, 4);
+    let up = Topic::Main(sid, Direction::Up).to_string();
+    let mut core = Agent::new(AgentConfig::new(BootId(number), HashKey::public()), AgentState::default(), 0);
+    let mut memory = Memory::default();
+    core.surveyed(Vec::new(), 0);
+    let mut room = false;
+    loop {
+        while act(&mut core, &mut memory, now()) {}
+        if room && let Some(frame) = core.poll_transmit(MAX_FRAME, now()) {
+            room = false;
+            client.try_publish(&up, QoS::AtMostOnce, false, frame)?;
+        }
+        let due = core.poll_timeout().map_or(1000, |due| due.saturating_sub(now()).clamp(1, 1000));
+        tokio::select! {
+            event = events.poll() => match event? {
+                Event::Incoming(Incoming::ConnAck(_)) => client.try_subscribe(Topic::filter(sid), QoS::AtMostOnce)?,
+                Event::Incoming(Incoming::SubAck(_)) => {
+                    core.connected(nonce(0x55), now());
+                    room = true;
+                }
+                Event::Incoming(Incoming::Publish(publish)) => drop(core.frame(&publish.payload, nonce(0xaa), &memory, now())),
+                Event::Outgoing(Outgoing::Publish(_)) => room = true,
+                _ => {}
+            },
+            () = tokio::time::sleep(Duration::from_millis(due)) => core.timeout(nonce(0x33), now()),
+        }
+    }
+}
+
+/// Commits, and does the next thing at once; false when there is nothing to do.
+fn act(core: &mut Agent, memory: &mut Memory, now: u64) -> bool {
+    core.take_writes().into_iter().for_each(|write| memory.keep(write));
+    match core.poll_action(now) {
+        Some(Action::Apply { object, hash, .. }) => {
+            let live = Live { uid: "stub".into(), resource_version: "1".into(), origin: Origin::Created };
+            core.applied(&object, hash, ApplyOutcome::Applied(live), now);
+            true
+        }
+        Some(Action::Remove { object, .. }) => {
+            core.removed(&object, RemoveOutcome::Gone, now);
+            true
+        }
+        None => false,
+    }
+}
