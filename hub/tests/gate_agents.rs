@@ -424,5 +424,5 @@ async fn a_port_in_use_is_said_with_its_address() {
     let (sender, _sessions) = tokio::sync::mpsc::channel(1);
     let admission = std::sync::Arc::new(hub::bus::gate::admission::LoopbackAdmission);
     let error = hub::bus::gate::Gate::start(config, admission, sender).err().expect("taken").to_string();
-    assert!(error.starts_with(&format!("the MQTT gate cannot listen on {addr}: ")), "{error}");
+    assert!(error.starts_with(&format!("the MQTT gate cannot listen on {addr}; stop")), "{error}");
 }
