@@ -18,7 +18,10 @@ use crate::failpoint::{Point, hit};
 /// Inputs that wait: the link stops reading its socket beyond that.
 const INPUTS: usize = 64;
 
-/// Inputs in a row that may hold back what is to be begun on the member.
+/// How long a frame waits for the next one before anything is begun on the member.
+const GRACE: Duration = Duration::from_millis(4);
+
+/// Frames in a row that may hold back what is to be begun on the member.
 const MAX_PASSED_OVER: usize = 16;
 
 /// Longest sleep of the thread.
@@ -86,7 +89,7 @@ impl Engine {
         let work = move || {
             let started = Instant::now();
             let agent = Agent::new(config, state, 0);
-            Worker { agent, cache, outputs, started, room: None, passed_over: 0, random: ring::rand::SystemRandom::new() }.run(&received)
+            Worker { agent, cache, outputs, started, room: None, random: ring::rand::SystemRandom::new() }.run(&received)
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).expect("the system starts a thread");
         (Engine { inputs }, thread)
@@ -104,19 +107,24 @@ struct Worker {
     outputs: Outputs,
     started: Instant,
     room: Option<usize>,
-    /// Inputs in a row after which nothing was begun because more had arrived.
-    passed_over: usize,
     random: ring::rand::SystemRandom,
 }
 
 impl Worker {
     fn run(mut self, inputs: &flume::Receiver<Input>) -> Result<(), CacheError> {
+        let mut passed_over = 0;
         loop {
-            self.pump(inputs.is_empty())?;
-            match inputs.recv_timeout(self.wait()) {
+            let may_act = passed_over == 0 || passed_over >= MAX_PASSED_OVER;
+            self.pump(may_act)?;
+            match inputs.recv_timeout(if may_act { self.wait() } else { GRACE }) {
                 Ok(Input::Stop) | Err(flume::RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(input) => self.take(input),
+                Ok(input) => {
+                    let is_frame = matches!(input, Input::Frame(_));
+                    passed_over = if may_act { usize::from(is_frame) } else { passed_over + usize::from(is_frame) };
+                    self.take(input);
+                }
                 Err(flume::RecvTimeoutError::Timeout) => {
+                    passed_over = 0;
                     let (nonce, now) = (self.nonce(), self.now());
                     self.agent.timeout(nonce, now);
                 }
@@ -177,11 +185,9 @@ impl Worker {
         found
     }
 
-    /// Commits what was decided, then lets everything out that follows from it. While more has arrived (`!idle`) nothing is begun on the
-    /// member: the next input may be a newer list.
-    fn pump(&mut self, idle: bool) -> Result<(), CacheError> {
-        self.passed_over = if idle { 0 } else { self.passed_over + 1 };
-        let may_act = idle || self.passed_over >= MAX_PASSED_OVER;
+    /// Commits what was decided, then lets everything out that follows from it. Right after a frame nothing is begun on the member
+    /// (`!may_act`): what piled up behind a cut comes in one burst, and the next frame may bring a newer list.
+    fn pump(&mut self, may_act: bool) -> Result<(), CacheError> {
         loop {
             let writes = self.agent.take_writes();
             if !writes.is_empty() {
