@@ -37,10 +37,10 @@ pub struct Hello {
     /// Root of the desired list that is stored; empty for none.
     #[prost(bytes = "vec", tag = "4")]
     pub listed: Vec<u8>,
-    /// Root of the last list whose content was complete; empty when it is `listed`.
+    /// Reserved, always empty: the status root covers it (docs/adr/0002).
     #[prost(bytes = "vec", tag = "5")]
     pub held: Vec<u8>,
-    /// Root of the last list that was applied whole; empty when it is `listed`.
+    /// Reserved, always empty: the status root covers it (docs/adr/0002).
     #[prost(bytes = "vec", tag = "6")]
     pub applied: Vec<u8>,
     /// Short root of the status table; 0 for an empty one.
