@@ -10,7 +10,7 @@ use crate::world::World;
 pub async fn a_cluster_is_registered_once_under_its_name(world: World) {
     let (one, two) = (uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string());
     let spec = json!({ "clusterName": "shop-once", "clusterType": "EdgeCluster", "clusterLabels": { "tier": "edge" } });
-    let registration = world.start_registration().await;
+    let registration = world.start_registration();
     let first = world.register(&one, spec.clone(), json!({})).await.status.expect("answered");
     registration.stop().await;
     assert_eq!((first.result.as_deref(), first.managed_cluster_name.as_deref()), (Some("Approved"), Some("shop-once")));
@@ -29,7 +29,7 @@ pub async fn a_cluster_is_registered_once_under_its_name(world: World) {
     // The same cluster asks again of a hub that was started again.
     let requests = Api::<ClusterRegistrationRequest>::all(world.client.clone());
     requests.delete(&format!("clusternet-{one}"), &DeleteParams::default()).await.expect("deleted");
-    let registration = world.start_registration().await;
+    let registration = world.start_registration();
     let again = world.register(&one, spec.clone(), json!({})).await.status.expect("answered");
     assert_eq!(again, first);
 
@@ -48,7 +48,7 @@ pub async fn a_cluster_is_registered_once_under_its_name(world: World) {
 }
 
 pub async fn an_agent_gets_back_the_bus_id_it_asks_for(world: World) {
-    let registration = world.start_registration().await;
+    let registration = world.start_registration();
     let wished = json!({ "clusternet.io/sid": "zzzzzzz2" });
     let ids = [uuid::Uuid::new_v4().to_string(), uuid::Uuid::new_v4().to_string()];
     let first = world.register(&ids[0], json!({}), wished.clone()).await.status.expect("answered");
@@ -59,7 +59,7 @@ pub async fn an_agent_gets_back_the_bus_id_it_asks_for(world: World) {
 }
 
 pub async fn a_deleted_cluster_is_told_how_to_come_back(world: World) {
-    let registration = world.start_registration().await;
+    let registration = world.start_registration();
     let id = uuid::Uuid::new_v4().to_string();
     let granted = world.register(&id, json!({}), json!({})).await.status.expect("answered");
     let clusters = Api::<ManagedCluster>::namespaced(world.client.clone(), granted.dedicated_namespace.as_deref().expect("named"));

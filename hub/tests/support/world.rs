@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough for something wrong to show.
 pub const QUIET: Duration = Duration::from_millis(700);
 
@@ -30,7 +30,12 @@ pub struct World {
     /// A real API server, with namespaces that must exist and native kinds that are alive.
     pub real: bool,
     pub test: String,
+    /// An API server has one hub: the status writers of two, each with reports that the other has not, would undo each other's work.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
+
+/// Held by the one test at a time that uses the real API server.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Running controllers; they stop when this is dropped.
 pub struct Controllers {
@@ -43,7 +48,6 @@ pub struct Controllers {
 /// Registration, running; `stop` ends it.
 pub struct Registration {
     running: JoinHandle<()>,
-    _alone: MutexGuard<'static, ()>,
 }
 
 impl Registration {
@@ -62,7 +66,8 @@ impl Drop for Registration {
 
 impl World {
     pub async fn new(client: Client, real: bool, test: String) -> Self {
-        let world = Self { client, real, test };
+        let _alone = if real { Some(ALONE.lock().await) } else { None };
+        let world = Self { client, real, test, _alone };
         world.namespace(RESERVED_NAMESPACE).await;
         world.namespace(&world.test).await;
         world
@@ -81,13 +86,11 @@ impl World {
         Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }
 
-    /// Starts registration, alone on this server: a hub has one, and tests share the server.
-    pub async fn start_registration(&self) -> Registration {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
-        let alone = ONE_AT_A_TIME.lock().await;
+    /// Starts registration.
+    pub fn start_registration(&self) -> Registration {
         let config = registration::Config { real_namespaces: self.real, bus_address: "mqtt://127.0.0.1:1883".to_owned() };
         let running = tokio::spawn(registration::run(self.client.clone(), config, CancellationToken::new()));
-        Registration { running, _alone: alone }
+        Registration { running }
     }
 
     /// Makes a namespace exist, where that means anything.
