@@ -7,7 +7,7 @@ use prost::Message;
 use crate::hash::{Domain, Hash, HashKey};
 use crate::id::ObjectId;
 use crate::list::DesiredList;
-use crate::message::StatusEntry;
+use crate::message::{Health, StatusEntry};
 
 /// Where an object stands. The numbers are on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +53,13 @@ pub struct Status {
     pub message: String,
     /// Facts about the cluster, JSON; only in the cluster's own row.
     pub facts: Vec<u8>,
+    /// How the object does; absent while nobody has looked.
+    pub health: Option<Health>,
 }
 
 impl Status {
     pub fn of(state: State, hash: Option<Hash>) -> Status {
-        Status { state, hash, code: 0, message: String::new(), facts: Vec::new() }
+        Status { state, hash, code: 0, message: String::new(), facts: Vec::new(), health: None }
     }
 }
 
@@ -118,6 +120,7 @@ pub fn to_wire(object: &ObjectId, status: Option<&Status>, list: Option<&Desired
     entry.code = status.code;
     entry.message.clone_from(&status.message);
     entry.facts.clone_from(&status.facts);
+    entry.health.clone_from(&status.health);
     let implied = list.zip(index).and_then(|(list, index)| list.entries[index].wanted.hash());
     match status.hash {
         Some(hash) if implied == Some(hash) => {}
@@ -147,7 +150,8 @@ pub fn from_wire(entry: StatusEntry, list: Option<&DesiredList>) -> Option<(Obje
         1 => None,
         _ => Some(Hash::read(&entry.hash)?),
     };
-    let status = Status { state: State::read(entry.state), hash, code: entry.code, message: entry.message, facts: entry.facts };
+    let StatusEntry { code, message, facts, health, .. } = entry;
+    let status = Status { state: State::read(entry.state), hash, code, message, facts, health };
     Some((object, Some(status)))
 }
 
@@ -156,6 +160,7 @@ mod tests {
     use super::*;
     use crate::id::BundleId;
     use crate::list::{DesiredEntry, Wanted};
+    use crate::message::Level;
 
     fn object(name: &str) -> ObjectId {
         ObjectId { kind: "Secret".into(), name: name.into(), ..ObjectId::default() }
@@ -167,11 +172,13 @@ mod tests {
         let hash = Hash([3; 16]);
         let wanted = Wanted::Content { hash, size: 1, secret: true };
         let list = DesiredList::new([DesiredEntry { bundle: BundleId(1), object: object("a"), version: "v1".into(), wanted }], &key);
+        let health = Health { level: Level::Unhealthy as i32, reason: "ImagePullBackOff".into(), ..Health::default() };
         let rows = [
             (object("a"), Some(Status::of(State::Applied, Some(hash)))),
             (object("a"), Some(Status::of(State::Pending, None))),
             (object("a"), Some(Status { code: 422, message: "no".into(), ..Status::of(State::Refused, Some(Hash([4; 16]))) })),
             (object("b"), Some(Status::of(State::Unclaimed, Some(hash)))),
+            (object("a"), Some(Status { health: Some(health.clone()), ..Status::of(State::Applied, Some(hash)) })),
             (object("b"), None),
             (ObjectId::default(), Some(Status { facts: b"{}".to_vec(), ..Status::of(State::Applied, None) })),
         ];

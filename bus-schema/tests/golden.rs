@@ -31,6 +31,24 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         data: vec![7; 3],
         missing: true,
     };
+    let replicas = Replicas {
+        observed_generation: 1,
+        replicas: 2,
+        updated: 3,
+        current: 4,
+        ready: 5,
+        available: 6,
+        unavailable: 7,
+        generation: 8,
+    };
+    let health = Health {
+        level: Level::Unhealthy as i32,
+        reason: "ImagePullBackOff".into(),
+        message: "no".into(),
+        replicas: Some(replicas),
+        paused: true,
+        contested: "by x: spec".into(),
+    };
     let row = StatusEntry {
         index: 1,
         object: Some(object()),
@@ -40,6 +58,7 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         message: "no".into(),
         gone: true,
         facts: b"{}".to_vec(),
+        health: Some(health),
     };
     let hello = Hello {
         boot: 1,

@@ -11,7 +11,7 @@ pub use desired::{Confirm, Content, Delta, ObjectPatch, Part, Want, WantItem};
 pub use object::{Entry, List, ObjectRef};
 pub use presence::{Announce, Beat, Gone};
 pub use session::{Caps, Closed, Hello, NoSession, Reject, Welcome};
-pub use status::{Report, StatusAck, StatusEntry};
+pub use status::{Health, Level, Replicas, Report, StatusAck, StatusEntry};
 
 /// What a frame carries. The numbers are on the wire: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

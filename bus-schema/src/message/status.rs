@@ -52,6 +52,65 @@ pub struct StatusEntry {
     /// Facts about the cluster, JSON.
     #[prost(bytes = "vec", tag = "8")]
     pub facts: Vec<u8>,
+    /// How the object does on the member; absent while nobody has looked.
+    #[prost(message, optional, tag = "9")]
+    pub health: Option<Health>,
+}
+
+/// How an object does on the member, by the rules of kstatus.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Health {
+    #[prost(enumeration = "Level", tag = "1")]
+    pub level: i32,
+    /// One word for machines, the member's own where it has one: `ImagePullBackOff`, `ProgressDeadlineExceeded`, `Contested`.
+    #[prost(string, tag = "2")]
+    pub reason: String,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: String,
+    /// Of kinds that have replicas.
+    #[prost(message, optional, tag = "4")]
+    pub replicas: Option<Replicas>,
+    /// Drift is not corrected: the live object says `clusternet.io/paused`.
+    #[prost(bool, tag = "5")]
+    pub paused: bool,
+    /// Somebody else keeps changing what we apply: manager and first field, for people. Empty: nobody.
+    #[prost(string, tag = "6")]
+    pub contested: String,
+}
+
+/// Whether an object does what it is for. The numbers are on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Level {
+    Unknown = 0,
+    Healthy = 1,
+    Progressing = 2,
+    Unhealthy = 3,
+    /// A Job or Pod that ended as it should.
+    Finished = 4,
+}
+
+/// Replica numbers, in Clusternet's `ReplicaStatus`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Replicas {
+    #[prost(int64, tag = "1")]
+    pub observed_generation: i64,
+    #[prost(int32, tag = "2")]
+    pub replicas: i32,
+    #[prost(int32, tag = "3")]
+    pub updated: i32,
+    #[prost(int32, tag = "4")]
+    pub current: i32,
+    #[prost(int32, tag = "5")]
+    pub ready: i32,
+    #[prost(int32, tag = "6")]
+    pub available: i32,
+    #[prost(int32, tag = "7")]
+    pub unavailable: i32,
+    /// Of the member's live object, beside `observed_generation`.
+    #[prost(int64, tag = "8")]
+    pub generation: i64,
 }
 
 /// The hub has committed the table with this root.

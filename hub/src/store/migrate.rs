@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
         body BLOB NOT NULL, prev BLOB);
 ",
     crate::sync::TABLES,
+    crate::sync::HEALTH,
 ];
 
 /// Opens the file for the writer, checks it and brings it to the newest schema.

@@ -11,7 +11,7 @@ mod report;
 mod tables;
 
 pub use dispatch::{Inputs, run};
-pub use tables::TABLES;
+pub use tables::{HEALTH, TABLES};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use bus_schema::hash::Hash;
 use bus_schema::id::{IncarnationId, ObjectId, Sid};
 use bus_schema::link::hub::{Acked, HubState, HubWrite};
+use bus_schema::message::Health;
 use bus_schema::stamp::Stamp;
 use bus_schema::status::{State, Status};
+use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The tables, one migration of the store.
@@ -18,6 +20,9 @@ pub const TABLES: &str = "
         state INTEGER NOT NULL, hash BLOB, code INTEGER NOT NULL, message TEXT NOT NULL, facts BLOB NOT NULL,
         PRIMARY KEY (sid, grp, kind, namespace, name)) WITHOUT ROWID;
 ";
+
+/// How objects do, the next migration.
+pub const HEALTH: &str = "ALTER TABLE link_status ADD COLUMN health BLOB";
 
 /// The incarnations that have ended, with the highest resourceVersion found after each.
 pub fn closed_incarnations(connection: &Connection) -> rusqlite::Result<BTreeMap<IncarnationId, u64>> {
@@ -45,14 +50,21 @@ pub fn load(connection: &Connection, sid: Sid) -> rusqlite::Result<HubState> {
         Ok(state)
     });
     let Some(mut state) = found.optional()? else { return Ok(HubState::default()) };
-    let sql = "SELECT grp, kind, namespace, name, state, hash, code, message, facts FROM link_status WHERE sid = ?1";
+    let sql = "SELECT grp, kind, namespace, name, state, hash, code, message, facts, health FROM link_status WHERE sid = ?1";
     let mut query = connection.prepare_cached(sql)?;
     let mut rows = query.query([sid.as_str()])?;
     while let Some(row) = rows.next()? {
         let object = ObjectId { group: row.get(0)?, kind: row.get(1)?, namespace: row.get(2)?, name: row.get(3)? };
         let hash: Option<[u8; Hash::LEN]> = row.get(5)?;
-        let status =
-            Status { state: State::read(row.get(4)?), hash: hash.map(Hash), code: row.get(6)?, message: row.get(7)?, facts: row.get(8)? };
+        let status = Status {
+            state: State::read(row.get(4)?),
+            hash: hash.map(Hash),
+            code: row.get(6)?,
+            message: row.get(7)?,
+            facts: row.get(8)?,
+            // One that cannot be read is told again: the root differs then.
+            health: row.get::<_, Option<Vec<u8>>>(9)?.and_then(|bytes| Health::decode(&*bytes).ok()),
+        };
         state.table.rows.insert(object, status);
     }
     Ok(state)
@@ -83,9 +95,10 @@ pub fn save(connection: &Connection, sid: Sid, write: &HubWrite) -> rusqlite::Re
         ),
         HubWrite::Row(ObjectId { group, kind, namespace, name }, Some(status)) => {
             let hash = status.hash.map(|hash| hash.0);
+            let health = status.health.as_ref().map(Message::encode_to_vec);
             run(
-                "INSERT OR REPLACE INTO link_status VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                params![sid, group, kind, namespace, name, status.state as u32, hash, status.code, status.message, status.facts],
+                "INSERT OR REPLACE INTO link_status VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                params![sid, group, kind, namespace, name, status.state as u32, hash, status.code, status.message, status.facts, health],
             )
         }
     }
@@ -110,6 +123,7 @@ mod tests {
     fn every_write_is_read_back() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
+        connection.execute_batch(HEALTH).unwrap();
         let (sid, other) = (Sid::from_random(1), Sid::from_random(2));
         let row = |state| Status { code: 422, message: "no".into(), facts: vec![1], ..Status::of(state, Some(Hash([7; 16]))) };
         let object = |name| ObjectId::new("apps", "Deployment", "shop", name);
@@ -123,6 +137,7 @@ mod tests {
             HubWrite::Told { listed: u64::MAX, held: true },
             HubWrite::Row(object("a"), Some(row(State::Kept))),
             HubWrite::Row(object("b"), Some(row(State::Applied))),
+            HubWrite::Row(object("c"), Some(Status { health: Some(Health { paused: true, ..Health::default() }), ..row(State::Applied) })),
             HubWrite::Row(object("b"), None),
             HubWrite::Row(ObjectId::default(), Some(Status::of(State::Applied, None))),
         ];
