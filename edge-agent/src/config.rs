@@ -148,6 +148,12 @@ impl Config {
         if !(1024..=64 << 20).contains(&self.max_object_bytes) {
             wrong.push(format!("max_object_bytes: {} must be from 1024 to 67108864", self.max_object_bytes));
         }
+        if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+            wrong.push(format!(
+                "log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `clusternet_agent=debug`",
+                self.log
+            ));
+        }
         wrong
     }
 }

@@ -100,7 +100,7 @@ impl Registrar {
             };
         }
         loop {
-            match found.as_ref().map(|found| &found["status"]) {
+            match found.as_ref().filter(|found| is_answered(found)).map(|found| &found["status"]) {
                 Some(status) if status["result"] == "Approved" => return self.approved(cluster_id, status),
                 Some(status) if status["result"] == "Denied" => return Err(self.denied(status)),
                 _ => tokio::time::sleep(POLL).await,
@@ -187,6 +187,12 @@ impl Registrar {
             Err(error) => Err(self.failed(chain(&error))),
         }
     }
+}
+
+/// Whether the answer is to the request as it is now, not as it was before it was changed.
+fn is_answered(request: &Value) -> bool {
+    let observed = request["status"]["observedGeneration"].as_i64();
+    observed.is_none() || observed >= request["metadata"]["generation"].as_i64()
 }
 
 /// The DER of each PEM certificate.

@@ -126,6 +126,9 @@ impl Config {
         if self.member_max_object_bytes < 1024 {
             wrong.push(format!("member_max_object_bytes: {} must be at least 1024", self.member_max_object_bytes));
         }
+        if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+            wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));
+        }
         wrong
     }
 }

@@ -142,6 +142,7 @@ async fn tokens_open_what_they_should() {
     assert_eq!(ask("GET", requests, Some(JOIN), Value::Null).await, 403);
     assert_eq!(ask("DELETE", &format!("{requests}/clusternet-1"), Some(JOIN), Value::Null).await, 403);
     assert_eq!(ask("POST", api_support::SUBSCRIPTIONS, Some(JOIN), subscription("a")).await, 403);
+    assert_eq!(ask("PATCH", &format!("{requests}/clusternet-1/status"), Some(JOIN), json!({})).await, 403);
     assert_eq!(ask("PUT", &format!("{requests}/clusternet-1/status"), Some(JOIN), json!({})).await, 403);
 }
 

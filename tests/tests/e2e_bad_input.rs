@@ -63,6 +63,7 @@ fn kubectl_is_told_what_is_wrong_where_and_what_to_do() -> Result<()> {
         "x".repeat(5_000_000)
     );
     golden("too-large", &refused(kubectl, &["create", "-f", "-"], &large)?, &[])?;
+    golden("too-large-applied", &refused(kubectl, &apply, &large)?, &[])?;
     golden("missing-feed", &said(&kubectl.output(&apply, &subscription(&format!("{{{affinity}, {feed}}}")))?), &[])?;
     conditions(kubectl)?;
     wrong_tokens(&hub)

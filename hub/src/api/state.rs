@@ -72,11 +72,8 @@ impl ApiState {
         }
     }
 
-    /// Brings an object to what may be stored: defaults and validation of own kinds, the size limit of templates.
+    /// Brings an object to what may be stored: defaults and validation of own kinds.
     pub(super) fn conform(&self, resource: &Resource, object: &mut Value) -> Result<(), Failure> {
-        if resource.role == Role::Template {
-            return self.check_size(resource, object);
-        }
         let Some(schema) = self.own_schema(resource) else { return Ok(()) };
         schema::fill_defaults(schema, object);
         let causes = schema::validate(schema, object);
@@ -90,9 +87,10 @@ impl ApiState {
         (resource.role == Role::Own).then(|| self.schema(resource.kind)).flatten()
     }
 
-    fn check_size(&self, resource: &Resource, object: &Value) -> Result<(), Failure> {
+    /// Refuses a template that no member would take. Comes before all other checks: what is too large fails those with less to say.
+    pub(super) fn check_size(&self, resource: &Resource, object: &Value) -> Result<(), Failure> {
         let (size, limit) = (object.to_string().len(), self.0.member_limit);
-        if size <= limit {
+        if resource.role != Role::Template || size <= limit {
             return Ok(());
         }
         let name = object["metadata"]["name"].as_str().unwrap_or_default();

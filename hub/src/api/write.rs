@@ -26,6 +26,7 @@ pub async fn create(call: &Call, body: &[u8]) -> Result<Response, Failure> {
         return Err(Failure::bad_request("an empty namespace may not be set during creation: use the path with /namespaces/NAME/"));
     }
     let wanted = request::decode_object(&call.parts, body)?;
+    call.state.check_size(resource, &wanted)?;
     for _ in 0..RETRIES {
         let mut object = meta::prepare_create(resource, call.target.namespace.as_deref(), wanted.clone(), &stamp())?;
         let mut warnings = call.state.weed(resource, &mut object, call.options.validation)?;
@@ -125,6 +126,7 @@ fn prepare(call: &Call, current: &Value, mut wanted: Value) -> Result<(Value, Ve
     let status = call.target.subresource.as_deref() == Some("status");
     // Unknown fields are told of the client's object, before the parts that it may not write are set back.
     let mut warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
+    call.state.check_size(resource, &wanted)?;
     let prepare = if status { meta::prepare_status } else { meta::prepare_update };
     let mut object = prepare(resource, current, wanted)?;
     call.state.conform(resource, &mut object)?;

@@ -173,6 +173,7 @@ impl Registrar {
                 Err(Trouble::Later(why)) => return Err(why),
             },
         };
+        let wanted = ClusterRegistrationRequestStatus { observed_generation: request.metadata.generation, ..wanted };
         self.write(request, &wanted).await.map_err(|error| error.to_string())?;
         // What was answered counts from now on, not only once the watch has brought it back.
         if let Some(known) = self.requests.get_mut(&request.name_any()) {

@@ -79,6 +79,9 @@ pub struct ClusterRegistrationRequestStatus {
     /// Why the request is not approved, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
+    /// The generation of the request that this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// Clusternet's credential for the agent; this hub gives none here.
     #[schemars(extend("format" = "byte"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use hub::kinds::{ClusterRegistrationRequest, ManagedCluster};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::world::World;
@@ -38,11 +38,21 @@ pub async fn a_cluster_is_registered_once_under_its_name(world: World) {
     let message = refused.error_message.expect("says why");
     assert!(message.contains(&one) && message.contains("register under another name"), "{message}");
 
-    // The remedy works: the name is free once its ManagedCluster is gone.
-    clusters.delete("shop-once", &DeleteParams::default()).await.expect("deleted");
+    // The first remedy works: another name in the same request, and the answer says which request it answers.
+    let requests = Api::<ClusterRegistrationRequest>::all(world.client.clone());
+    let renamed = Patch::Merge(json!({ "spec": { "clusterName": "shop-other" } }));
+    requests.patch(&format!("clusternet-{two}"), &PatchParams::default(), &renamed).await.expect("patched");
     let approved =
         |request: &ClusterRegistrationRequest| request.status.as_ref().is_some_and(|status| status.result.as_deref() == Some("Approved"));
-    let granted = world.answer(&two, approved).await.status.expect("answered");
+    let other = world.answer(&two, approved).await;
+    let status = other.status.expect("answered");
+    assert_eq!((status.observed_generation, status.managed_cluster_name.as_deref()), (other.metadata.generation, Some("shop-other")));
+
+    // So does the second: the name is free once its ManagedCluster is gone.
+    let third = uuid::Uuid::new_v4().to_string();
+    world.register(&third, json!({ "clusterName": "shop-once" }), json!({})).await;
+    clusters.delete("shop-once", &DeleteParams::default()).await.expect("deleted");
+    let granted = world.answer(&third, approved).await.status.expect("answered");
     assert_eq!((granted.error_message, granted.managed_cluster_name.as_deref()), (None, Some("shop-once")));
     registration.stop().await;
 }

@@ -1,0 +1,82 @@
+//! What was on a member before us is adopted, changed in place, and let go again, never deleted; and a cut link deletes nothing early.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+use tests::{Inventory, Road};
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// Made by somebody on the member, with kubectl, before the hub knows of it.
+const THEIRS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: theirs}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: feature-flags, namespace: shop}
+data: {theirs: kept-until-adopted}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: bystander, namespace: shop}
+data: {a: b}
+";
+
+/// Kinds a namespaced object of ours could be of, as the member lists them.
+fn listable(road: &Road) -> Result<Vec<String>> {
+    let names = road.member.kubectl().run(["api-resources", "--verbs=list", "-o", "name"])?;
+    Ok(names.lines().map(ToOwned::to_owned).collect())
+}
+
+fn uid(road: &Road, args: [&str; 4]) -> Result<Value> {
+    Ok(road.member.kubectl().get(args)?["metadata"]["uid"].clone())
+}
+
+fn removed(before: &Inventory, after: &Inventory) -> Vec<String> {
+    before.keys().filter(|name| !after.contains_key(*name)).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_is_adopted_and_let_go() -> Result<()> {
+    let road = Road::start("adoption").await?;
+    road.member.kubectl().apply(THEIRS)?;
+    let flags = ["configmap", "feature-flags", "-n", "shop"];
+    let (namespace, config) = (uid(&road, ["namespace", "shop", "-n", "shop"])?, uid(&road, flags)?);
+    road.ship()?;
+    ensure!(uid(&road, flags)? == config, "an object that was there was made again");
+    let adopted = road.member.kubectl().get(flags)?;
+    ensure!(adopted["data"]["theirs"].is_null(), "a field that kubectl once applied stays after adoption: {}", adopted["data"]);
+    road.step("two objects that were there are adopted in place, 33 are made");
+    a_cut_link_deletes_nothing_early(&road)?;
+    ensure!(uid(&road, flags)? == config && uid(&road, ["namespace", "shop", "-n", "shop"])? == namespace, "adopted and then deleted");
+    ensure!(road.member.kubectl().exists(["configmap", "bystander", "-n", "shop"])?, "somebody else's ConfigMap is gone");
+    nothing_carries_our_mark(&road)
+}
+
+fn a_cut_link_deletes_nothing_early(road: &Road) -> Result<()> {
+    let before = road.ours()?;
+    road.agent.bus.cut();
+    road.hub.kubectl().run(["delete", "subscription", "shop"])?;
+    std::thread::sleep(Duration::from_secs(4));
+    let gone = removed(&before, &road.ours()?);
+    ensure!(gone.is_empty(), "gone while the link was cut: {gone:?}");
+    road.agent.bus.heal();
+    road.member.kubectl().wait_until_gone(["deployment", "cart", "-n", "shop"], SOON)?;
+    road.nothing_of_ours_is_left()?;
+    road.step("a Subscription deleted while the link was cut: nothing went before the link was back, then everything of ours");
+    Ok(())
+}
+
+/// Every kind that the member can list, not only the shop's.
+fn nothing_carries_our_mark(road: &Road) -> Result<()> {
+    let kinds = listable(road)?;
+    ensure!(kinds.len() > 30, "only {} kinds can be listed", kinds.len());
+    let label = ["get", &kinds.join(","), "-A", "-o", "name", "--ignore-not-found", "-l", "clusternet.io/created-by=clusternet-agent"];
+    let left = road.member.kubectl().run_with_input(&label, "")?;
+    ensure!(left.trim().is_empty(), "left with our label: {left}");
+    road.step(&format!("of {} kinds not one object carries our label", kinds.len()));
+    Ok(())
+}
