@@ -1,12 +1,12 @@
 //! A silent peer in the TLS handshake: the gate's accept loop does not know of it.
 //!
-//! Stock rumqttd's TLS needs a second rustls, which this workspace does not take, so the negative control is a loop of the same shape:
-//! it awaits the handshake before it accepts again.
+//! Stock rumqttd's TLS needs a second rustls, which this workspace does not take: the negative control is the stock program itself.
 
 mod support;
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use hub::bus::gate::transport::Transport;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
@@ -33,7 +33,13 @@ impl Transport for Tls {
     }
 }
 
-fn ends() -> (TlsAcceptor, TlsConnector) {
+/// What a TLS server needs, as files hold it.
+struct Pem {
+    certificate: String,
+    key: String,
+}
+
+fn ends() -> (TlsAcceptor, TlsConnector, Pem) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -50,7 +56,8 @@ fn ends() -> (TlsAcceptor, TlsConnector) {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)))
+    let pem = Pem { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() };
+    (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)), pem)
 }
 
 /// Connects and speaks MQTT over TLS; gives CONNACK.
@@ -63,26 +70,62 @@ async fn connack(addr: SocketAddr, connector: &TlsConnector) -> io::Result<[u8; 
     Ok(connack)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_tls_peer_blocks_a_loop_that_awaits_handshakes_and_not_the_gate() {
-    let (acceptor, connector) = ends();
-    let naive = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let naive_addr = naive.local_addr().unwrap();
-    let naive_acceptor = acceptor.clone();
-    let looping = tokio::spawn(async move {
-        loop {
-            let (socket, _) = naive.accept().await.unwrap();
-            if let Ok(mut tls) = naive_acceptor.accept(socket).await {
-                tokio::spawn(async move { tls.write_all(&[0x20, 2, 0, 0]).await });
-            }
+/// The stock rumqttd program with TLS on a free port; killed when dropped.
+struct Stock {
+    process: Child,
+    addr: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Stock {
+    fn start(pem: &Pem) -> Stock {
+        let program = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/testbed/build-broker")).output().unwrap();
+        assert!(program.status.success(), "{}", String::from_utf8_lossy(&program.stderr));
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::write(path("cert.pem"), &pem.certificate).unwrap();
+        std::fs::write(path("key.pem"), &pem.key).unwrap();
+        let settings = format!(
+            "id = 0\n[router]\nid = 0\nmax_connections = 100\nmax_outgoing_packet_count = 200\nmax_segment_size = 1048576\nmax_segment_count = 4\n\
+             [v4.1]\nname = \"stock\"\nlisten = \"{addr}\"\nnext_connection_delay_ms = 0\n\
+             [v4.1.tls]\ncertpath = \"{}\"\nkeypath = \"{}\"\n\
+             [v4.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = 1048576\nmax_inflight_count = 100\n",
+            path("cert.pem"),
+            path("key.pem")
+        );
+        std::fs::write(path("rumqttd.toml"), settings).unwrap();
+        let mut stock = Command::new(String::from_utf8(program.stdout).unwrap().trim());
+        stock.args(["--config", &path("rumqttd.toml"), "--quiet"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Stock { process: stock.spawn().unwrap(), addr, _folder: folder }
+    }
+
+    async fn serves(&self, connector: &TlsConnector) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while connack(self.addr, connector).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "the stock broker never served");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    });
-    assert!(connack(naive_addr, &connector).await.is_ok(), "the control serves");
-    let silent = TcpStream::connect(naive_addr).await.unwrap();
-    let blocked = timeout(Duration::from_secs(1), connack(naive_addr, &connector)).await;
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_tls_peer_blocks_stock_rumqttd_and_not_the_gate() {
+    let (acceptor, connector, pem) = ends();
+    let stock = blocking(move || Stock::start(&pem)).await;
+    stock.serves(&connector).await;
+    let silent = TcpStream::connect(stock.addr).await.unwrap();
+    let blocked = timeout(Duration::from_secs(3), connack(stock.addr, &connector)).await;
+    println!("stock rumqttd beside a silent TLS peer: {blocked:?}");
     assert!(blocked.is_err(), "the negative control was not blocked: this test shows nothing");
     drop(silent);
-    looping.abort();
 
     let (sender, _sessions) = mpsc::channel(8);
     let gate = Gate::start_with(Tls(acceptor), config(), Arc::new(LoopbackAdmission), sender).unwrap();
@@ -90,7 +133,7 @@ async fn a_silent_tls_peer_blocks_a_loop_that_awaits_handshakes_and_not_the_gate
     for _ in 0..50 {
         silent.push(TcpStream::connect(gate.local_addr()).await.unwrap());
     }
-    let served = timeout(Duration::from_secs(1), connack(gate.local_addr(), &connector)).await;
+    let served = timeout(Duration::from_secs(3), connack(gate.local_addr(), &connector)).await;
     assert_eq!(served.expect("at once").unwrap(), [0x20, 2, 0, 0]);
     assert!(gate.shutdown().await);
 }
