@@ -4,6 +4,8 @@
 //! directions, counted by a relay. The programs come from this build's folder, or from the one that `CLUSTERNET_EDGE_PROGRAMS` names.
 
 mod bytes;
+mod churn;
+mod crowd;
 mod fleet;
 mod latency;
 mod memory;
@@ -25,7 +27,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked != "all" && !figures.contains(&asked.as_str()) {
         bail!("{asked:?} is no figure; there are: {}, all", figures.join(", "));
@@ -36,6 +38,8 @@ async fn main() -> Result<()> {
             "latency" => latency::measure().await?,
             "fleet" => fleet::measure().await?,
             "bytes" => bytes::measure().await?,
+            "churn" => churn::measure().await?,
+            "crowd" => crowd::measure().await?,
             _ => memory::measure().await?,
         }
     }

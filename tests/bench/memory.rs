@@ -37,6 +37,7 @@ fn told(road: &mut Road, when: &str, clusternet: &str) -> Result<()> {
     Ok(())
 }
 
-fn megabytes(kib: u64) -> f64 {
+/// Kibibytes as megabytes.
+pub fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }

@@ -42,6 +42,7 @@ mod scratch;
 mod spawner;
 mod sweep;
 mod watch;
+mod webhook;
 
 pub use agent::Agent;
 pub use app::{App, Feed};
@@ -59,3 +60,4 @@ pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
 pub use sweep::leftovers;
 pub use watch::{Event, Watch};
+pub use webhook::Webhook;
