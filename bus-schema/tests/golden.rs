@@ -31,16 +31,8 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         data: vec![7; 3],
         missing: true,
     };
-    let replicas = Replicas {
-        observed_generation: 1,
-        replicas: 2,
-        updated: 3,
-        current: 4,
-        ready: 5,
-        available: 6,
-        unavailable: 7,
-        generation: 8,
-    };
+    let replicas =
+        Replicas { observed_generation: 1, replicas: 2, updated: 3, current: 4, ready: 5, available: 6, unavailable: 7, generation: 8 };
     let health = Health {
         level: Level::Unhealthy as i32,
         reason: "ImagePullBackOff".into(),

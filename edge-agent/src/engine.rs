@@ -63,12 +63,7 @@ pub enum Task {
         again: bool,
     },
     /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
-    Remove {
-        object: ObjectId,
-        version: String,
-        live: Option<Live>,
-        ours: Arc<std::collections::BTreeSet<ObjectId>>,
-    },
+    Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
 }
 
 /// Where decisions go.
