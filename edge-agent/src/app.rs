@@ -66,7 +66,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), HashKey::public()) };
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
-    let member = tokio::spawn(Member::new(api.clone()).run(engine.clone(), tasks, stop.clone()));
+    let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
     let link = tokio::spawn(link::run(address, sid, engine.clone(), frames, stop.clone()));
     let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
     let ended = ended(thread);

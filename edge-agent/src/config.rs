@@ -52,6 +52,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_object_bytes: Option<u32>,
+    /// What becomes of objects that were there before: `yes` adopts them, `report` leaves them alone and reports them.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adopt: Option<String>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,8 +88,20 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub bus: Option<String>,
     pub max_object_bytes: u32,
+    pub adopt: Adopt,
     pub log_format: LogFormat,
     pub log: String,
+}
+
+/// What becomes of objects that were there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adopt {
+    /// They become ours.
+    #[default]
+    Yes,
+    /// They are left alone and reported.
+    Report,
 }
 
 /// How log lines are written.
@@ -108,6 +124,7 @@ impl Default for Config {
             data_dir: "/var/lib/clusternet-agent".into(),
             bus: None,
             max_object_bytes: bus_schema::limits::MAX_OBJECT,
+            adopt: Adopt::Yes,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -181,6 +198,13 @@ mod tests {
         assert_eq!((config.name.as_deref(), config.log.as_str()), (Some("from-flag"), "debug"));
         assert_eq!(config.labels, BTreeMap::from([("a".into(), "b".into()), ("purpose".into(), "shop".into())]));
         assert_eq!(config.max_object_bytes, bus_schema::limits::MAX_OBJECT);
+    }
+
+    #[test]
+    fn adoption_is_the_default_and_another_word_is_refused() {
+        assert_eq!(read(&[]).unwrap().adopt, Adopt::Yes);
+        assert_eq!(read(&["--adopt", "report"]).unwrap().adopt, Adopt::Report);
+        assert!(read(&["--adopt", "perhaps"]).is_err());
     }
 
     #[test]

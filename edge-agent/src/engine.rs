@@ -10,6 +10,7 @@ use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, ObjectId};
 use bus_schema::link::Cache as _;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
+use bus_schema::message::Health;
 use ring::rand::SecureRandom;
 
 use crate::cache::{Cache, CacheError};
@@ -43,6 +44,10 @@ pub enum Input {
         unread: Vec<(String, String)>,
     },
     Facts(Vec<u8>),
+    /// How an object does, and whether it is a run-once that has run.
+    Health(ObjectId, Health, bool),
+    /// The live object is not as applied.
+    Drifted(ObjectId),
     Stop,
 }
 
@@ -54,14 +59,11 @@ pub enum Task {
         version: String,
         hash: Hash,
         bytes: Vec<u8>,
+        /// This content has been applied before.
+        again: bool,
     },
     /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
-    Remove {
-        object: ObjectId,
-        version: String,
-        live: Option<Live>,
-        ours: Arc<std::collections::BTreeSet<ObjectId>>,
-    },
+    Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
 }
 
 /// Where decisions go.
@@ -172,6 +174,8 @@ impl Worker {
                 self.agent.surveyed(found, now);
             }
             Input::Facts(facts) => self.agent.set_facts(facts, now),
+            Input::Health(object, health, ended) => self.agent.health(&object, health, ended, now),
+            Input::Drifted(object) => self.agent.doubt(&object, now),
             Input::Stop => {}
         }
     }
@@ -222,7 +226,10 @@ impl Worker {
         let Some(action) = self.agent.poll_action(now) else { return false };
         match action {
             Action::Apply { object, version, hash } => match self.cache.content(&hash) {
-                Some(bytes) => drop(self.outputs.tasks.send(Task::Apply { object, version, hash, bytes })),
+                Some(bytes) => {
+                    let again = self.agent.state().items.get(&object).is_some_and(|item| item.applied == Some(hash));
+                    let _ = self.outputs.tasks.send(Task::Apply { object, version, hash, bytes, again });
+                }
                 None => {
                     let message = "its content cannot be read from the cache".to_owned();
                     self.agent.applied(&object, hash, ApplyOutcome::Unavailable { code: 0, message }, now);

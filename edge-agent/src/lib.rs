@@ -6,6 +6,8 @@ pub mod app;
 pub mod cache;
 pub mod cluster;
 pub mod config;
+pub mod doorbell;
+pub mod drift;
 pub mod engine;
 pub mod failpoint;
 pub mod link;

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use bus_schema::id::ObjectId;
 use bus_schema::link::agent::{ApplyOutcome, Found, Live, Origin, RemoveOutcome};
+use bus_schema::message::Health;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::api::Api;
-use crate::cluster::apply::{self, Outcome};
+use crate::cluster::apply::{self, How, Outcome};
 use crate::cluster::crd::{Established, wait_established};
 use crate::cluster::delete::{Deleted, Target, delete};
 use crate::cluster::discovery::Discovery;
 use crate::cluster::outcome::Refusal;
 use crate::cluster::{facts, object, survey};
+use crate::config::Adopt;
+use crate::doorbell::Watcher;
 use crate::engine::{Engine, Input, Task};
 use crate::failpoint::{Point, hit};
 
@@ -34,12 +37,15 @@ const CRD_PATIENCE: Duration = Duration::from_secs(10);
 /// The member's API server, shared by all tasks.
 pub struct Member {
     api: Api,
-    discovery: Discovery,
+    discovery: Arc<Discovery>,
+    watcher: Arc<Watcher>,
+    adopt: Adopt,
 }
 
 impl Member {
-    pub fn new(api: Api) -> Arc<Member> {
-        Arc::new(Member { discovery: Discovery::new(api.clone()), api })
+    pub fn new(api: Api, adopt: Adopt) -> Arc<Member> {
+        let discovery = Arc::new(Discovery::new(api.clone()));
+        Arc::new(Member { watcher: Watcher::new(api.clone(), discovery.clone()), discovery, api, adopt })
     }
 
     /// Surveys the member, then performs tasks until there are no more or `stop`.
@@ -47,6 +53,7 @@ impl Member {
         let mut running = JoinSet::new();
         running.spawn(watch_facts(self.clone(), engine.clone(), stop.clone()));
         self.survey(&engine, &stop).await;
+        running.spawn(self.watcher.clone().run(engine.clone(), stop.clone()));
         loop {
             tokio::select! {
                 task = tasks.recv() => match task {
@@ -70,6 +77,9 @@ impl Member {
                     }
                     let unread = unread.into_iter().map(|kind| (kind.group, kind.kind)).collect();
                     tracing::info!(objects = found.len(), "surveyed the member");
+                    for Found { object, version, live } in &found {
+                        self.watcher.found(object, version, &live.resource_version);
+                    }
                     return engine.tell(Input::Surveyed { found, unread }).await;
                 }
                 Err(failure) => tracing::warn!(why = %failure, "the member's API server does not answer yet"),
@@ -83,14 +93,19 @@ impl Member {
 
     async fn perform(self: Arc<Self>, task: Task, engine: Engine) {
         match task {
-            Task::Apply { object, version, hash, bytes } => {
+            Task::Apply { object, version, hash, bytes, again } => {
                 hit(Point::BeforeApply);
-                let outcome = self.apply(&object, &version, &bytes).await;
+                self.watcher.applying(&object, &version);
+                let (outcome, health) = self.apply(&object, &version, &bytes, again).await;
                 hit(Point::AfterApply);
+                if let Some((health, ended)) = health {
+                    engine.tell(Input::Health(object.clone(), health, ended)).await;
+                }
                 engine.tell(Input::Applied(object, hash, outcome)).await;
             }
             Task::Remove { object, version, live, ours } => {
                 hit(Point::BeforeRemove);
+                self.watcher.forget(&object);
                 let outcome = self.remove(&object, &version, live, &|id| ours.contains(id)).await;
                 hit(Point::AfterRemove);
                 engine.tell(Input::Removed(object, outcome)).await;
@@ -98,21 +113,25 @@ impl Member {
         }
     }
 
-    async fn apply(&self, object: &ObjectId, version: &str, bytes: &[u8]) -> ApplyOutcome {
-        match apply::apply(&self.api, &self.discovery, object, version, bytes).await {
+    /// Applies, and says how the object does if that is news.
+    async fn apply(&self, object: &ObjectId, version: &str, bytes: &[u8], again: bool) -> (ApplyOutcome, Option<(Health, bool)>) {
+        let how = How { again, only_report: self.adopt == Adopt::Report };
+        match apply::apply(&self.api, &self.discovery, object, version, bytes, how).await {
             Outcome::Applied(applied) => {
                 self.wait_if_crd(object).await;
-                tracing::info!(%object, "applied");
-                ApplyOutcome::Applied(live(applied.uid, applied.resource_version, applied.origin))
+                let health = self.watcher.applied(object, Some(&applied));
+                tracing::info!(%object, corrected = applied.corrected, "applied");
+                (ApplyOutcome::Applied(live(applied.uid, applied.resource_version, applied.origin)), health)
             }
-            Outcome::Refused(Refusal { code, message, permanent, .. }) => {
-                tracing::warn!(%object, code, message, "refused");
-                match permanent {
-                    true => ApplyOutcome::Refused { code: code.into(), message },
-                    false => ApplyOutcome::Unavailable { code: code.into(), message },
-                }
+            Outcome::Refused(refusal) => {
+                self.watcher.applied(object, None);
+                tracing::warn!(%object, code = refusal.code, refusal.message, "refused");
+                (refused(refusal), None)
             }
-            Outcome::Unavailable(message) => ApplyOutcome::Unavailable { code: 0, message },
+            Outcome::Unavailable(message) => {
+                self.watcher.applied(object, None);
+                (ApplyOutcome::Unavailable { code: 0, message }, None)
+            }
         }
     }
 
@@ -174,6 +193,13 @@ fn outcome(object: &ObjectId, deleted: Deleted) -> RemoveOutcome {
         }
         Deleted::Refused(refusal) => RemoveOutcome::Unavailable { code: refusal.code.into(), message: refusal.message },
         Deleted::Unavailable(message) => RemoveOutcome::Unavailable { code: 0, message },
+    }
+}
+
+fn refused(Refusal { code, message, permanent, .. }: Refusal) -> ApplyOutcome {
+    match permanent {
+        true => ApplyOutcome::Refused { code: code.into(), message },
+        false => ApplyOutcome::Unavailable { code: code.into(), message },
     }
 }
 

@@ -3,7 +3,7 @@
 use bus_schema::codec::Mode;
 use bus_schema::hash::Hash;
 use bus_schema::id::{BundleId, IncarnationId, ObjectId};
-use bus_schema::link::agent::{AgentState, Item, Live, Origin, Partial, Removal, StoredList};
+use bus_schema::link::agent::{AgentState, Ended, Item, Live, Origin, Partial, Removal, StoredList};
 use bus_schema::stamp::Stamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -26,6 +26,14 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<AgentState> {
     })?;
     each(connection, "SELECT grp, kind, namespace, name, version, uid, resource_version, origin, applied FROM item", |row| {
         state.items.insert(object(row)?, item(row)?);
+        Ok(())
+    })?;
+    each(connection, "SELECT grp, kind, namespace, name, hash, failed FROM ended", |row| {
+        let ended = Ended { hash: hash(row, 4)?, failed: row.get(5)? };
+        // An older agent may have written the item since.
+        if let Some(item) = state.items.get_mut(&object(row)?).filter(|item| item.applied == Some(ended.hash)) {
+            item.ended = Some(ended);
+        }
         Ok(())
     })?;
     each(connection, "SELECT grp, kind, namespace, name, bundle, incarnation, resource_version, proven FROM removal", |row| {
@@ -101,7 +109,7 @@ fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
         None => None,
     };
     let applied: Option<[u8; Hash::LEN]> = row.get(8)?;
-    Ok(Item { version: row.get(4)?, live, applied: applied.map(Hash) })
+    Ok(Item { version: row.get(4)?, live, applied: applied.map(Hash), ended: None })
 }
 
 fn removal(row: &Row<'_>) -> rusqlite::Result<Removal> {

@@ -35,6 +35,12 @@ const TABLES: &str = "
         PRIMARY KEY (grp, kind, namespace, name, bundle)) WITHOUT ROWID;
 ";
 
+/// Tables that came later; older agents leave them alone.
+const LATER: &str = "
+    CREATE TABLE IF NOT EXISTS ended (grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+        hash BLOB NOT NULL, failed INTEGER NOT NULL, PRIMARY KEY (grp, kind, namespace, name)) WITHOUT ROWID;
+";
+
 /// Why the cache could not be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -122,6 +128,7 @@ fn open_file(path: &Path) -> rusqlite::Result<Connection> {
         SCHEMA => {}
         newer => return Err(rusqlite::Error::IntegralValueOutOfRange(0, newer)),
     }
+    connection.execute_batch(LATER)?;
     Ok(connection)
 }
 

@@ -1,7 +1,7 @@
 //! Writes to rows.
 
 use bus_schema::id::ObjectId;
-use bus_schema::link::agent::{AgentWrite, Item, Origin, Removal, StoredList};
+use bus_schema::link::agent::{AgentWrite, Ended, Item, Origin, Removal, StoredList};
 use bus_schema::stamp::Stamp;
 use rusqlite::{Transaction, params};
 
@@ -50,6 +50,7 @@ fn save_stamp(transaction: &Transaction<'_>, stamp: Stamp) -> rusqlite::Result<(
 }
 
 fn save_item(transaction: &Transaction<'_>, object: &ObjectId, item: Option<&Item>) -> rusqlite::Result<()> {
+    save_ended(transaction, object, item.and_then(|item| item.ended))?;
     let ObjectId { group, kind, namespace, name } = object;
     let Some(item) = item else {
         let sql = "DELETE FROM item WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4";
@@ -74,6 +75,17 @@ fn save_item(transaction: &Transaction<'_>, object: &ObjectId, item: Option<&Ite
             item.applied.map(|hash| hash.0),
         ])
         .map(drop)
+}
+
+/// In a table of its own, so that an older agent can read and write its rows.
+fn save_ended(transaction: &Transaction<'_>, object: &ObjectId, ended: Option<Ended>) -> rusqlite::Result<()> {
+    let ObjectId { group, kind, namespace, name } = object;
+    let Some(Ended { hash, failed }) = ended else {
+        let sql = "DELETE FROM ended WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4";
+        return transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name]).map(drop);
+    };
+    let sql = "INSERT OR REPLACE INTO ended VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name, hash.0, failed]).map(drop)
 }
 
 fn save_removal(transaction: &Transaction<'_>, object: &ObjectId, bundle: u64, removal: Option<&Removal>) -> rusqlite::Result<()> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bus_schema::codec::Mode;
 use bus_schema::id::{BundleId, IncarnationId, ObjectId};
-use bus_schema::link::agent::{Item, Live, Origin, Partial, Removal, StoredList};
+use bus_schema::link::agent::{Ended, Item, Live, Origin, Partial, Removal, StoredList};
 use bus_schema::stamp::Stamp;
 
 use super::*;
@@ -14,7 +14,8 @@ fn object(name: &str) -> ObjectId {
 fn writes() -> Vec<AgentWrite> {
     let stamp = Stamp { incarnation: IncarnationId(u64::MAX), resource_version: u64::MAX };
     let live = |origin| Some(Live { uid: "u".into(), resource_version: "7".into(), origin });
-    let item = |origin| Item { version: "v1".into(), live: live(origin), applied: Some(Hash([5; 16])) };
+    let item = |origin| Item { version: "v1".into(), live: live(origin), applied: Some(Hash([5; 16])), ended: None };
+    let ended = |failed| Some(Ended { hash: Hash([5; 16]), failed });
     let partial = |received| Partial { mode: Mode::Delta, base: Some(Hash([2; 16])), size: 90, total: 60, etag: u64::MAX, received };
     vec![
         AgentWrite::Session(u64::MAX),
@@ -34,6 +35,10 @@ fn writes() -> Vec<AgentWrite> {
         AgentWrite::Item(object("a"), Some(item(Origin::Created))),
         AgentWrite::Item(object("b"), Some(item(Origin::Adopted))),
         AgentWrite::Item(object("c"), Some(Item::default())),
+        AgentWrite::Item(object("e"), Some(Item { ended: ended(false), ..item(Origin::Created) })),
+        AgentWrite::Item(object("f"), Some(Item { ended: ended(true), ..item(Origin::Created) })),
+        AgentWrite::Item(object("g"), Some(Item { ended: ended(true), ..item(Origin::Created) })),
+        AgentWrite::Item(object("g"), Some(item(Origin::Created))),
         AgentWrite::Item(object("d"), Some(Item::default())),
         AgentWrite::Item(object("d"), None),
         AgentWrite::Removal(object("a"), BundleId(u64::MAX), Some(Removal { stamp, proven: true })),

@@ -74,6 +74,15 @@ impl Api {
         }
     }
 
+    /// Reads one object as the server sends it, `None` if it does not exist.
+    pub async fn find_bytes(&self, path: &str, accept: Accept) -> Result<Option<Bytes>, Failure> {
+        match self.bytes(Method::GET, path, accept, None).await {
+            Ok((_, found)) => Ok(Some(found)),
+            Err(Failure::Status(status)) if status.names_an_absent_object() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Reads one document that belongs to no object, such as discovery; `None` if the path is not served.
     pub async fn find_document<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Failure> {
         match self.get(path, Accept::Whole).await {
@@ -93,6 +102,25 @@ impl Api {
         self.call(method, path, Accept::Metadata, Some(content)).await
     }
 
+    /// Sends a body and reads the whole object as the server has it now, with its HTTP code.
+    pub async fn write_whole(&self, method: Method, path: &str, content: (&'static str, Vec<u8>)) -> Result<(StatusCode, Bytes), Failure> {
+        self.bytes(method, path, Accept::Whole, Some(content)).await
+    }
+
+    /// Opens an answer that goes on, such as a watch; the caller bounds what it reads and how long.
+    pub async fn open(&self, path: &str, accept: Accept) -> Result<Body, Failure> {
+        let request = request(Method::GET, path, accept, None)?;
+        let sent = tokio::time::timeout(REQUEST_TIMEOUT, self.client.send(request)).await;
+        let response = sent.map_err(|_| Failure::Unavailable(format!("no answer to {path}")))?.map_err(|error| transport(&error))?;
+        match response.status().is_success() {
+            true => Ok(response.into_body()),
+            false => {
+                let (code, body) = read(response).await?;
+                Err(refusal(code, &body))
+            }
+        }
+    }
+
     /// Whether a health path answers 200.
     pub async fn healthy(&self, path: &str) -> bool {
         let Ok(request) = request(Method::GET, path, Accept::Whole, None) else {
@@ -108,13 +136,24 @@ impl Api {
         accept: Accept,
         content: Option<(&'static str, Vec<u8>)>,
     ) -> Result<(StatusCode, T), Failure> {
-        let (code, body) = self.exchange(request(method, path, accept, content)?).await?;
-        if !code.is_success() {
-            return Err(refusal(code, &body));
-        }
+        let (code, body) = self.bytes(method, path, accept, content).await?;
         let parsed =
             serde_json::from_slice(&body).map_err(|error| Failure::Unavailable(format!("answer to {path} can't be read: {error}")))?;
         Ok((code, parsed))
+    }
+
+    async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        accept: Accept,
+        content: Option<(&'static str, Vec<u8>)>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let (code, body) = self.exchange(request(method, path, accept, content)?).await?;
+        match code.is_success() {
+            true => Ok((code, body)),
+            false => Err(refusal(code, &body)),
+        }
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Failure> {

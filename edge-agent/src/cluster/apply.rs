@@ -5,31 +5,43 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::value::RawValue;
 
 use super::api::{Accept, Api};
 use super::discovery::{Discovery, Resource};
-use super::object::{AGENT, CREATED_BY, ORIGIN, ObjectId, Origin, Partial};
+use super::health::{self, Verdict};
+use super::object::{AGENT, CREATED_BY, Meta, ORIGIN, ObjectId, Origin, Partial};
 use super::outcome::{Refusal, Stop};
-use super::owner;
+use super::projection::{Projection, culprit, project};
+use super::{autoscaler, owner};
 
 /// Rounds against somebody who makes and deletes the same object.
 const ROUNDS: usize = 4;
 
 /// How an apply ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// The live object is as desired.
-    Applied(Applied),
+    Applied(Box<Applied>),
     /// The server refused this object; others are not affected.
     Refused(Refusal),
     /// The server can't be asked now; it says nothing about the object.
     Unavailable(String),
 }
 
+/// How an object is to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct How {
+    /// This content was applied before: whatever differs is drift.
+    pub again: bool,
+    /// Leave alone, and report, what exists and is not ours.
+    pub only_report: bool,
+}
+
 /// The live object after an apply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
     /// UID, the precondition of a later delete.
     pub uid: String,
@@ -39,12 +51,18 @@ pub struct Applied {
     pub generation: i64,
     /// Whether we made it or found it.
     pub origin: Origin,
+    /// What drift is judged by from now on; `None` when nothing was sent, because correction is paused.
+    pub projection: Option<Projection>,
+    /// How it does, as far as the server's answer tells.
+    pub verdict: Verdict,
+    /// Of a repeated apply: what had to be corrected, for people.
+    pub corrected: Option<String>,
 }
 
 /// Applies the stored bytes of one object.
-pub async fn apply(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8]) -> Outcome {
-    match attempt(api, discovery, id, version, stored).await {
-        Ok(applied) => Outcome::Applied(applied),
+pub async fn apply(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8], how: How) -> Outcome {
+    match attempt(api, discovery, id, version, stored, how).await {
+        Ok(applied) => Outcome::Applied(Box::new(applied)),
         Err(Stop::Refused(refusal)) => {
             if refusal.code == 404 {
                 discovery.forget(&id.group).await;
@@ -55,40 +73,104 @@ pub async fn apply(api: &Api, discovery: &Discovery, id: &ObjectId, version: &st
     }
 }
 
-async fn attempt(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8]) -> Result<Applied, Stop> {
+async fn attempt(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str, stored: &[u8], how: How) -> Result<Applied, Stop> {
     let resource = discovery.resource(&id.group, version, &id.kind).await?;
     let path = object_path(&resource, id)?;
+    let scales = autoscaler::scales(id, stored);
+    let accept = if how.again || scales { Accept::Whole } else { Accept::Metadata };
     let mut settled = None;
     for _ in 0..ROUNDS {
-        let live: Option<Partial> = api.find(&path, Accept::Metadata).await?;
-        let noted = noted(live.as_ref())?;
+        let live = Live::read(api, &path, accept).await?;
+        let meta = live.as_ref().map(|live| &live.meta);
+        if let Some(live) = live.as_ref().filter(|live| how.again && live.meta.is_paused() && live.meta.noted_origin().is_some()) {
+            return Ok(live.untouched(id));
+        }
+        let noted = noted(meta)?;
+        if how.only_report && live.is_some() && noted.is_none() {
+            return Err(Stop::foreign(id));
+        }
         let origin = settled.unwrap_or_else(|| decide(live.is_some(), noted));
+        let replicas = match live.as_ref().filter(|_| scales) {
+            Some(live) => autoscaler::kept_replicas(api, id, &live.bytes, stored).await?,
+            None => None,
+        };
         if origin == Origin::Adopted && noted != Some(Origin::Adopted) {
             owner::adopt(api, &path).await?;
         }
-        let (code, applied) = patch(api, &path, marked(stored, origin)?).await?;
+        let (code, answer) = patch(api, &path, marked(stored, origin, replicas)?).await?;
         let right = proven(code, live.is_some(), origin);
         if right == origin {
-            return Ok(result(applied, origin));
+            let corrected = how.again.then(|| corrected(live.as_ref(), &answer, replicas.is_some())).flatten();
+            return Ok(Applied { corrected, ..result(id, &answer, origin)? });
         }
         settled = Some(right);
     }
     Err(Stop::passing(409, "Contested", "somebody else makes and deletes this object at the same time"))
 }
 
-async fn patch(api: &Api, path: &str, body: Vec<u8>) -> Result<(StatusCode, Partial), Stop> {
+async fn patch(api: &Api, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), Stop> {
     let target = format!("{path}?fieldManager={AGENT}&force=true");
-    Ok(api.write(Method::PATCH, &target, ("application/apply-patch+yaml", body)).await?)
+    Ok(api.write_whole(Method::PATCH, &target, ("application/apply-patch+yaml", body)).await?)
 }
 
-fn noted(live: Option<&Partial>) -> Result<Option<Origin>, Stop> {
+/// The live object before an apply.
+struct Live {
+    meta: Meta,
+    bytes: Bytes,
+}
+
+impl Live {
+    async fn read(api: &Api, path: &str, accept: Accept) -> Result<Option<Live>, Stop> {
+        let Some(bytes) = api.find_bytes(path, accept).await? else { return Ok(None) };
+        Ok(Some(Live { meta: read_meta(&bytes)?, bytes }))
+    }
+
+    /// Nothing is sent while correction is paused.
+    fn untouched(&self, id: &ObjectId) -> Applied {
+        Applied {
+            uid: self.meta.uid.clone(),
+            resource_version: self.meta.resource_version.clone(),
+            generation: self.meta.generation,
+            origin: self.meta.noted_origin().unwrap_or(Origin::Adopted),
+            projection: None,
+            verdict: paused(health::judge(&id.group, &id.kind, &self.bytes), &self.meta),
+            corrected: None,
+        }
+    }
+}
+
+fn read_meta(object: &[u8]) -> Result<Meta, Stop> {
+    let partial: Result<Partial, _> = serde_json::from_slice(object);
+    partial.map(|partial| partial.metadata).map_err(|error| Stop::Unavailable(format!("the live object can't be read: {error}")))
+}
+
+fn paused(mut verdict: Verdict, meta: &Meta) -> Verdict {
+    verdict.health.paused = meta.is_paused();
+    verdict
+}
+
+fn corrected(live: Option<&Live>, answer: &[u8], autoscaled: bool) -> Option<String> {
+    match live {
+        Some(live) => culprit(&live.bytes, answer, autoscaled).map(|culprit| culprit.to_string()),
+        None => Some("somebody deletes the object".into()),
+    }
+}
+
+fn result(id: &ObjectId, answer: &[u8], origin: Origin) -> Result<Applied, Stop> {
+    let meta = read_meta(answer)?;
+    let verdict = paused(health::judge(&id.group, &id.kind, answer), &meta);
+    let Meta { uid, resource_version, generation, .. } = meta;
+    Ok(Applied { uid, resource_version, generation, origin, projection: project(answer), verdict, corrected: None })
+}
+
+fn noted(live: Option<&Meta>) -> Result<Option<Origin>, Stop> {
     let Some(live) = live else { return Ok(None) };
-    match &live.metadata.deletion_timestamp {
+    match &live.deletion_timestamp {
         Some(since) => {
             let message = format!("the live object is being deleted since {since}; it is applied when it is gone");
             Err(Stop::passing(409, "Terminating", &message))
         }
-        None => Ok(live.metadata.noted_origin()),
+        None => Ok(live.noted_origin()),
     }
 }
 
@@ -109,11 +191,6 @@ fn proven(code: StatusCode, existed: bool, sent: Origin) -> Origin {
     }
 }
 
-fn result(applied: Partial, origin: Origin) -> Applied {
-    let meta = applied.metadata;
-    Applied { uid: meta.uid, resource_version: meta.resource_version, generation: meta.generation, origin }
-}
-
 /// The object's path; scope and namespace must agree, else the path would name something else.
 pub(super) fn object_path(resource: &Resource, id: &ObjectId) -> Result<String, Stop> {
     let wrong = match (resource.namespaced, id.namespace.is_empty(), id.name.is_empty()) {
@@ -127,12 +204,12 @@ pub(super) fn object_path(resource: &Resource, id: &ObjectId) -> Result<String, 
 
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The stored bytes with our label and origin annotation inserted.
-fn marked(stored: &[u8], origin: Origin) -> Result<Vec<u8>, Stop> {
-    mark(stored, origin).map_err(|error| Stop::permanent("BadRequest", &format!("stored object can't be read: {error}")))
+/// The stored bytes with our label and origin annotation inserted, and the replica count that an autoscaler has set.
+fn marked(stored: &[u8], origin: Origin, replicas: Option<i64>) -> Result<Vec<u8>, Stop> {
+    mark(stored, origin, replicas).map_err(|error| Stop::permanent("BadRequest", &format!("stored object can't be read: {error}")))
 }
 
-fn mark(stored: &[u8], origin: Origin) -> Result<Vec<u8>, serde_json::Error> {
+fn mark(stored: &[u8], origin: Origin, replicas: Option<i64>) -> Result<Vec<u8>, serde_json::Error> {
     let mut object: Raw = serde_json::from_slice(stored)?;
     let mut metadata: Raw = map(&object, "metadata")?;
     let labels = with(map(&metadata, "labels")?, CREATED_BY, AGENT)?;
@@ -141,6 +218,10 @@ fn mark(stored: &[u8], origin: Origin) -> Result<Vec<u8>, serde_json::Error> {
     metadata.insert("annotations".into(), &annotations);
     let metadata = serde_json::value::to_raw_value(&metadata)?;
     object.insert("metadata".into(), &metadata);
+    let spec = replicas.map(|replicas| with(map(&object, "spec")?, "replicas", replicas)).transpose()?;
+    if let Some(spec) = &spec {
+        object.insert("spec".into(), spec);
+    }
     let mut body = Vec::with_capacity(stored.len() + 128);
     serde_json::to_writer(&mut body, &object)?;
     Ok(body)
@@ -151,8 +232,8 @@ fn map<'a>(object: &Raw<'a>, key: &str) -> Result<Raw<'a>, serde_json::Error> {
     Ok(inner.flatten().unwrap_or_default())
 }
 
-fn with(entries: Raw, key: &str, value: &str) -> Result<Box<RawValue>, serde_json::Error> {
-    let value = serde_json::value::to_raw_value(value)?;
+fn with(entries: Raw, key: &str, value: impl serde::Serialize) -> Result<Box<RawValue>, serde_json::Error> {
+    let value = serde_json::value::to_raw_value(&value)?;
     let mut entries: Raw = entries;
     entries.insert(key.into(), &value);
     serde_json::value::to_raw_value(&entries)
@@ -165,7 +246,7 @@ mod tests {
     #[test]
     fn the_mark_is_inserted_and_everything_else_keeps_its_bytes() {
         let stored = br#"{"data":{"n":"1.0e5","x":"\u00e9"},"kind":"ConfigMap","metadata":{"annotations":{"a":"b"},"name":"c"}}"#;
-        let body = String::from_utf8(mark(stored, Origin::Adopted).expect("marked")).expect("text");
+        let body = String::from_utf8(mark(stored, Origin::Adopted, None).expect("marked")).expect("text");
         assert!(body.contains(r#""data":{"n":"1.0e5","x":"\u00e9"}"#), "{body}");
         assert!(body.contains(r#""annotations":{"a":"b","clusternet.io/origin":"adopted"}"#), "{body}");
         assert!(body.contains(r#""labels":{"clusternet.io/created-by":"clusternet-agent"}"#), "{body}");
@@ -174,16 +255,22 @@ mod tests {
     #[test]
     fn an_object_without_metadata_maps_gets_them_and_nulls_count_as_absent() {
         for stored in [r#"{"metadata":{"labels":null}}"#, "{}"] {
-            let body = mark(stored.as_bytes(), Origin::Created).expect("marked");
+            let body = mark(stored.as_bytes(), Origin::Created, None).expect("marked");
             let value: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(value["metadata"]["annotations"][ORIGIN], "created");
         }
     }
 
     #[test]
+    fn a_replica_count_that_was_set_by_an_autoscaler_is_kept() {
+        let body = mark(br#"{"spec":{"replicas":2,"x":1.0}}"#, Origin::Created, Some(7)).expect("marked");
+        assert!(String::from_utf8(body).expect("text").contains(r#""spec":{"replicas":7,"x":1.0}"#));
+    }
+
+    #[test]
     fn bytes_that_are_no_object_are_refused_for_good() {
         for stored in ["", "[]", "{", r#"{"metadata":3}"#, r#"{"metadata":{"labels":[]}}"#] {
-            let Err(Stop::Refused(refusal)) = marked(stored.as_bytes(), Origin::Created) else {
+            let Err(Stop::Refused(refusal)) = marked(stored.as_bytes(), Origin::Created, None) else {
                 panic!("{stored} was accepted");
             };
             assert!(refusal.permanent);

@@ -10,6 +10,7 @@ pub(super) struct Pager {
     path: String,
     accept: Accept,
     next: Option<String>,
+    resource_version: String,
 }
 
 impl Pager {
@@ -19,7 +20,7 @@ impl Pager {
             "" => String::new(),
             selector => format!("&labelSelector={}", escape(selector)),
         };
-        Self { path: format!("{collection}?limit={PAGE}{selected}"), accept, next: Some(String::new()) }
+        Self { path: format!("{collection}?limit={PAGE}{selected}"), accept, next: Some(String::new()), resource_version: String::new() }
     }
 
     /// The next page, `None` after the last.
@@ -32,7 +33,13 @@ impl Pager {
             token => format!("{}&continue={}", self.path, escape(token)),
         };
         let list: PartialList<T> = api.get(&path, self.accept).await?;
+        self.resource_version = list.metadata.resource_version;
         self.next = Some(list.metadata.next).filter(|next| !next.is_empty());
         Ok(Some(list.items))
+    }
+
+    /// The version of the last page read.
+    pub(super) fn resource_version(&self) -> &str {
+        &self.resource_version
     }
 }

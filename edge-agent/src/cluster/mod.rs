@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod autoscaler;
 pub mod connect;
 mod contents;
 pub mod crd;
@@ -13,11 +14,14 @@ pub mod delete;
 pub mod discovery;
 pub mod facts;
 pub mod failure;
+pub mod health;
 mod list;
 mod managed_fields;
 pub mod object;
 pub mod outcome;
 mod owner;
+pub mod projection;
 pub mod quantity;
 mod served;
 pub mod survey;
+pub mod watch;

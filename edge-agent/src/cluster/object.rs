@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 pub const CREATED_BY: &str = "clusternet.io/created-by";
 /// Annotation key that says whether the agent made an object or found it.
 pub const ORIGIN: &str = "clusternet.io/origin";
+/// Annotation key that stops the correction of drift while its value is `true`.
+pub const PAUSED: &str = "clusternet.io/paused";
 /// Value of [`CREATED_BY`], and the field manager of every write.
 pub const AGENT: &str = "clusternet-agent";
 
@@ -63,6 +65,9 @@ pub struct ListMeta {
     /// Token of the next page, empty at the end.
     #[serde(default, rename = "continue")]
     pub next: String,
+    /// What the list shows; a watch goes on from there.
+    #[serde(default, rename = "resourceVersion")]
+    pub resource_version: String,
 }
 
 /// The metadata that decisions rest on.
@@ -112,6 +117,9 @@ pub struct Annotations {
     /// [`ORIGIN`].
     #[serde(rename = "clusternet.io/origin")]
     pub origin: Option<String>,
+    /// [`PAUSED`].
+    #[serde(rename = "clusternet.io/paused")]
+    pub paused: Option<String>,
 }
 
 /// One owner reference.
@@ -138,6 +146,11 @@ impl Meta {
     pub fn origin(&self) -> Option<Origin> {
         let labelled = self.labels.created_by.as_deref() == Some(AGENT);
         self.noted_origin().filter(|_| labelled)
+    }
+
+    /// Whether somebody has stopped the correction of drift.
+    pub fn is_paused(&self) -> bool {
+        self.annotations.paused.as_deref() == Some("true")
     }
 
     /// The object's identity, given the kind that it was read as.

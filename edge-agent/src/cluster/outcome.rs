@@ -2,6 +2,7 @@
 
 use super::api::{Failure, Status};
 use super::discovery::Missing;
+use super::object::ObjectId;
 
 /// Longest message of a refusal, in characters; it travels to the hub.
 pub const MAX_MESSAGE: usize = 300;
@@ -29,6 +30,12 @@ pub(super) enum Stop {
 impl Stop {
     pub(super) fn passing(code: u16, reason: &str, message: &str) -> Self {
         Self::Refused(Refusal { code, reason: reason.into(), message: cut(message), permanent: false })
+    }
+
+    /// What was there before us is only reported.
+    pub(super) fn foreign(id: &ObjectId) -> Self {
+        let message = format!("exists and is not ours; would be adopted: {id}; start the agent with --adopt=yes, or delete the object");
+        Self::Refused(Refusal { code: 409, reason: "NotOurs".into(), message: cut(&message), permanent: true })
     }
 
     pub(super) fn permanent(reason: &str, message: &str) -> Self {

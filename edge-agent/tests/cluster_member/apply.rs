@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_agent::cluster::apply::Outcome;
+use edge_agent::cluster::apply::{How, Outcome};
 use edge_agent::cluster::connect::{Source, connect};
 use edge_agent::cluster::crd::{Established, wait_established};
 use edge_agent::cluster::discovery::Discovery;
@@ -120,6 +120,6 @@ async fn an_unreachable_server_says_nothing_about_the_object() {
     let object = config_map("default", "c", json!({}));
     let (id, version) = identify(&object);
     let discovery = Discovery::new(api.clone());
-    let outcome = edge_agent::cluster::apply::apply(&api, &discovery, &id, &version, object.to_string().as_bytes()).await;
+    let outcome = edge_agent::cluster::apply::apply(&api, &discovery, &id, &version, object.to_string().as_bytes(), How::default()).await;
     assert!(matches!(outcome, Outcome::Unavailable(_)), "{outcome:?}");
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_agent::cluster::api::Api;
-use edge_agent::cluster::apply::{Applied, Outcome, apply};
+use edge_agent::cluster::apply::{Applied, How, Outcome, apply};
 use edge_agent::cluster::connect::{Source, connect};
 use edge_agent::cluster::delete::{Deleted, Target, delete, wait_gone};
 use edge_agent::cluster::discovery::Discovery;
@@ -44,7 +44,7 @@ impl World {
 
     async fn apply(&self, object: &Value) -> Outcome {
         let (id, version) = identify(object);
-        apply(&self.api, &self.discovery, &id, &version, object.to_string().as_bytes()).await
+        apply(&self.api, &self.discovery, &id, &version, object.to_string().as_bytes(), How::default()).await
     }
 
     /// Applies what must be accepted, and remembers it.
@@ -52,7 +52,7 @@ impl World {
         match self.apply(object).await {
             Outcome::Applied(applied) => {
                 self.inventory.insert(identify(object).0);
-                applied
+                *applied
             }
             other => panic!("{object}: {other:?}"),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edge_agent::cluster::api::{Accept, Api};
-use edge_agent::cluster::apply::{self, Outcome};
+use edge_agent::cluster::apply::{self, How, Outcome};
 use edge_agent::cluster::connect::{self, Source};
 use edge_agent::cluster::delete::{Deleted, Target, delete};
 use edge_agent::cluster::discovery::Discovery;
@@ -23,8 +23,8 @@ async fn sandbox() -> (Api, Discovery, Scratch) {
 }
 
 async fn apply(api: &Api, discovery: &Discovery, id: &ObjectId, body: Value) -> apply::Applied {
-    match apply::apply(api, discovery, id, "v1", body.to_string().as_bytes()).await {
-        Outcome::Applied(applied) => applied,
+    match apply::apply(api, discovery, id, "v1", body.to_string().as_bytes(), How::default()).await {
+        Outcome::Applied(applied) => *applied,
         other => panic!("{other:?}"),
     }
 }
@@ -83,7 +83,7 @@ async fn an_object_in_no_namespace_is_refused_by_name() {
     let (api, discovery, _scratch) = sandbox().await;
     let id = ObjectId::new("", "ConfigMap", "nowhere", "c");
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "nowhere"}}).to_string();
-    let outcome = apply::apply(&api, &discovery, &id, "v1", body.as_bytes()).await;
+    let outcome = apply::apply(&api, &discovery, &id, "v1", body.as_bytes(), How::default()).await;
     assert!(matches!(&outcome, Outcome::Refused(refusal) if refusal.message.contains("nowhere")), "{outcome:?}");
 }
 

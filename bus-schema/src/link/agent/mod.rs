@@ -12,7 +12,7 @@ mod state;
 mod transfer;
 
 pub use objects::{Action, ApplyOutcome, Found, RemoveOutcome};
-pub use state::{AgentState, AgentWrite, Item, Live, Origin, Partial, Removal, StoredList};
+pub use state::{AgentState, AgentWrite, Ended, Item, Live, Origin, Partial, Removal, StoredList};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Agent, AgentWrite, Item, Live, Origin};
+use super::{Agent, AgentWrite, Ended, Item, Live, Origin};
 use crate::hash::Hash;
 use crate::id::{BundleId, Millis, ObjectId};
 use crate::limits::{MAX_MESSAGE, POLL_REMOVING, RETRY_FIRST, RETRY_KEPT, RETRY_MAX, RETRY_REFUSED};
 use crate::list::Wanted;
+use crate::message::{Health, Level};
 use crate::order::phase;
 use crate::planted::{Bug, is_planted};
 use crate::status::{State, Status};
@@ -100,6 +101,8 @@ pub(super) struct Objects {
     in_flight: BTreeMap<ObjectId, Doing>,
     outcomes: BTreeMap<ObjectId, Outcome>,
     retries: BTreeSet<(Millis, ObjectId)>,
+    /// How objects did when they were looked at last; in memory only, flash is not worn out for it.
+    health: BTreeMap<ObjectId, Health>,
 }
 
 impl Agent {
@@ -123,7 +126,7 @@ impl Agent {
         }
         let unknown: Vec<_> = seen.into_values().filter(|found| !self.state.items.contains_key(&found.object)).collect();
         for Found { object, version, live } in unknown {
-            self.write(AgentWrite::Item(object, Some(Item { version, live: Some(live), applied: None })));
+            self.write(AgentWrite::Item(object, Some(Item { version, live: Some(live), ..Item::default() })));
         }
         self.objects.surveyed = true;
         self.plan_all(now);
@@ -137,6 +140,22 @@ impl Agent {
         if applied || self.objects.in_flight.contains_key(object) {
             self.objects.doubted.insert(object.clone());
             self.plan(object, now);
+        }
+    }
+
+    /// How an object does. `ended` says that a run-once has run, well or not: then it is never made again for the same content.
+    pub fn health(&mut self, object: &ObjectId, health: Health, ended: bool, now: Millis) {
+        let Some(item) = self.state.items.get(object) else { return };
+        let failed = health.level != Level::Finished as i32;
+        let ended = item.applied.filter(|_| ended).map(|hash| Ended { hash, failed });
+        if ended.is_some() && item.ended != ended {
+            self.write(AgentWrite::Item(object.clone(), Some(Item { ended, ..item.clone() })));
+        }
+        if self.objects.health.get(object) != Some(&health) {
+            self.objects.health.insert(object.clone(), health);
+            let row = self.row_with_health(object);
+            self.table.set(object.clone(), row);
+            self.report.schedule(now);
         }
     }
 
@@ -167,7 +186,7 @@ impl Agent {
             ApplyOutcome::Applied(live) => {
                 let version = self.version_of(object);
                 self.objects.outcomes.remove(object);
-                self.write(AgentWrite::Item(object.clone(), Some(Item { version, live: Some(live), applied: Some(hash) })));
+                self.write(AgentWrite::Item(object.clone(), Some(Item { version, live: Some(live), applied: Some(hash), ended: None })));
             }
             ApplyOutcome::Refused { code, message } => self.note(object, Some(hash), State::Refused, code, message, RETRY_REFUSED, now),
             ApplyOutcome::Unavailable { code, message } => {
@@ -211,6 +230,7 @@ impl Agent {
         self.write(AgentWrite::Item(object.clone(), None));
         self.objects.outcomes.remove(object);
         self.objects.doubted.remove(object);
+        self.objects.health.remove(object);
     }
 
     fn back_off(&self, object: &ObjectId) -> Millis {
@@ -234,6 +254,7 @@ impl Agent {
         }
         let known = self.known_objects();
         self.table.rows.retain(|object, _| object.kind.is_empty() || known.contains(object));
+        self.objects.health.retain(|object, _| known.contains(object));
     }
 
     /// Looks at the objects whose content was lacking.
@@ -258,7 +279,7 @@ impl Agent {
                 self.queue(object, None, now);
             }
         }
-        let row = self.row(object);
+        let row = self.row_with_health(object);
         self.table.set(object.clone(), row);
     }
 
@@ -309,7 +330,7 @@ impl Agent {
             Wanted::Keep => applied?,
             Wanted::Content { hash, .. } => hash,
         };
-        let doubted = self.objects.doubted.contains(object);
+        let doubted = self.objects.doubted.contains(object) && self.ended(object).is_none_or(|ended| ended.hash != wanted);
         (self.state.contents.contains_key(&wanted) && (applied != Some(wanted) || doubted)).then_some(wanted)
     }
 
@@ -329,7 +350,17 @@ impl Agent {
         self.state.items.keys().filter(unnamed).cloned().collect()
     }
 
-    /// What the table says about an object.
+    fn ended(&self, object: &ObjectId) -> Option<Ended> {
+        self.state.items.get(object).and_then(|item| item.ended)
+    }
+
+    /// What the table says about an object. Content that changes keeps the health until it is looked at again.
+    fn row_with_health(&self, object: &ObjectId) -> Option<Status> {
+        let remembered = || self.ended(object).map(Ended::health);
+        let health = self.objects.health.get(object).cloned().or_else(remembered);
+        self.row(object).map(|row| Status { health, ..row })
+    }
+
     fn row(&self, object: &ObjectId) -> Option<Status> {
         let applied = self.state.items.get(object).and_then(|item| item.applied);
         let outcome = self.objects.outcomes.get(object);

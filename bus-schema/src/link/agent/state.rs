@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::codec::Mode;
 use crate::hash::Hash;
 use crate::id::{BundleId, ObjectId};
+use crate::message::{Health, Level};
 use crate::stamp::Stamp;
 
 /// Who made the live object.
@@ -32,6 +33,24 @@ pub struct Item {
     pub live: Option<Live>,
     /// Content applied last.
     pub applied: Option<Hash>,
+    /// Of a run-once that was seen to have run.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a Job or Pod; it is never made again for the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Content that ran.
+    pub hash: Hash,
+    pub failed: bool,
+}
+
+impl Ended {
+    /// What is still known when the object itself is gone.
+    pub(super) fn health(self) -> Health {
+        let (level, reason) = if self.failed { (Level::Unhealthy, "Failed") } else { (Level::Finished, "") };
+        Health { level: level as i32, reason: reason.into(), ..Health::default() }
+    }
 }
 
 /// A claim that a list does not have any more.
