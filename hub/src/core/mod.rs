@@ -7,6 +7,7 @@
 pub mod id;
 pub mod index;
 pub mod outcome;
+pub mod overrides;
 pub mod placement;
 pub mod plan;
 pub mod registry;
