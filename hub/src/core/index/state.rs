@@ -121,12 +121,12 @@ impl Cluster {
 
 /// Names a Subscription.
 pub fn key_of(subscription: &Subscription) -> SubscriptionKey {
-    SubscriptionKey::new(subscription.namespace().unwrap_or_default(), subscription.name_any())
+    SubscriptionKey::of(subscription)
 }
 
 /// Names a ManagedCluster.
 pub fn cluster_key_of(cluster: &ManagedCluster) -> ClusterKey {
-    ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any())
+    ClusterKey::of(cluster)
 }
 
 /// The object that a feed names, and at which version.
