@@ -33,7 +33,9 @@ pub async fn an_override_is_right_on_two_clusters_follows_its_edits_and_is_undon
     let affinity = json!({ "matchLabels": { "test": world.test } });
     globals.create(&PostParams::default(), &globalization(&world, "data: {v: '${cluster.name}'}", &affinity)).await.expect("made");
     let first = controllers.plan(&a, |words| words == ["one=a"]).await;
-    let held = world.start().plan(&b, |words| words == ["one=b"]).await;
+    drop(controllers);
+    let mut controllers = world.start();
+    let held = controllers.plan(&b, |words| words == ["one=b"]).await;
     assert_eq!((first.entries.len(), held.entries.len()), (1, 1));
 
     // A Localization is for every cluster of its namespace, and these two share one.
