@@ -179,6 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn render_takes_the_same_folder_as_the_hub() {
+        let flags = Flags::parse_from(["clusternet-hub", "render", "app", "-n", "shop", "--cluster", "ns/a", "--data-dir", "/data"]);
+        let Some(Command::Render(args)) = &flags.command else { panic!("render") };
+        assert_eq!((args.subscription.as_str(), args.namespace.as_str(), args.cluster.as_str()), ("app", "shop", "ns/a"));
+        assert_eq!(Config::read(&flags).unwrap().data_dir, PathBuf::from("/data"));
+    }
+
+    #[test]
     fn unknown_keys_and_bad_values_are_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "api_lisen = \"127.0.0.1:1\"").unwrap();

@@ -306,9 +306,15 @@ async fn mistakes_around_overrides_are_told_with_the_remedy() {
         ("- {apiVersion: apps/v1, kind: Service, namespace: shop, name: web}", "- {apiVersion: v1, kind: Namespace, name: shop}");
     let subscription = APPLICATION.rsplit("---").next().expect("the last one").to_owned();
     let text = told(subscription.replace("  subscribers:", "  overrides: []\n  subscribers:")).await;
-    says(&text, &["false", r#"unknown field "spec.overrides" (overrides are objects of their own: make a Localization"#]);
+    says(&text, &["false", include_str!("../../tests/golden/spec-overrides.txt").trim()]);
     let text = told(subscription.replace(right, wrong)).await;
-    says(&text, &["false", r#"spec.feeds[0].apiVersion: Invalid value: "apps/v1": Service is v1, not apps/v1"#]);
+    says(
+        &text,
+        &[
+            "false",
+            include_str!("../../tests/golden/wrong-feed-version.txt").trim().trim_start_matches("The Subscription \"bad\" is invalid: "),
+        ],
+    );
     let text = told(OVERRIDES.replace("priority: 300", "priority: 1001")).await;
     says(&text, &["false", "spec.priority", "less than or equal to 1000"]);
     let text = told(OVERRIDES.replace("/spec/replicas", "spec.replicas")).await;

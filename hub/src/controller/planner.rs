@@ -207,7 +207,6 @@ impl Planner {
         self.index.apply_cluster(&cluster);
     }
 
-    /// One that can't be read, or is being deleted, is as `take_override` says.
     fn see_override<K: Resource>(&mut self, seen: Seen<K>, kind: OverrideKind, read: fn(&K) -> Override) {
         let key = |object: &Object<K>| {
             let name = object.name();

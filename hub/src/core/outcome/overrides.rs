@@ -29,3 +29,51 @@ pub fn overridden(facts: &SubscriptionFacts) -> Option<Saying> {
         (None, count) => say("True", "Applied", format!("{count} overrides of its feeds are in force")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::build::{cluster, manifest, read, subscription};
+    use crate::core::index::{Index, SubscriptionChange};
+    use crate::core::overrides::Override;
+
+    /// What Subscription `s` says after overrides with these policies and values.
+    fn said(overrides: &[(&str, &str)]) -> Option<(&'static str, String)> {
+        let mut index = Index::default();
+        index.apply_cluster(&cluster("a", "edge"));
+        index.apply_manifest(&manifest("one", "1")).expect("valid");
+        index.apply_subscription(&subscription("s", "edge", &["one"]));
+        index.take_plans();
+        for (policy, value) in overrides {
+            let object: Value = json!({
+                "apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Globalization", "metadata": { "name": "g" },
+                "spec": { "overridePolicy": policy, "overrides": [{ "type": "MergePatch", "value": value }],
+                    "feed": { "kind": "ConfigMap", "apiVersion": "v1", "namespace": "default", "name": "one" } },
+            });
+            index.apply_override(Override::of_globalization(&read(object)));
+        }
+        index.take_plans();
+        let facts = index.take_facts().into_iter().find_map(|change| match change {
+            SubscriptionChange::Facts(facts) => Some(*facts),
+            SubscriptionChange::Removed(_) => None,
+        });
+        overridden(&facts.expect("of s")).map(|saying| (saying.status, saying.message))
+    }
+
+    #[test]
+    fn the_condition_tells_what_is_in_force_what_waits_and_what_is_left_out() {
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(&[("ApplyNow", "data: {v: '2'}")]), Some(("True", "1 overrides of its feeds are in force".to_owned())));
+        let (status, message) = said(&[("ApplyLater", "data: {v: '2'}")]).expect("it waits");
+        assert!(status == "False" && message.contains("first Globalization g: set its spec.overridePolicy to ApplyNow"), "{message}");
+        let (status, message) = said(&[("ApplyNow", "kind: Secret")]).expect("it is left out");
+        assert_eq!(status, "False");
+        assert_eq!(
+            message,
+            "overrides are left out on 1 clusters, the objects go out without them: clusternet-a/a: Globalization g overrides[0]: \
+             ConfigMap default/one: it would make Secret default/one of it; kind, group, namespace and name can't be overridden"
+        );
+    }
+}
