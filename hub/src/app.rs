@@ -15,12 +15,12 @@ use crate::api::{self, ApiState, Authenticator, Identity};
 use crate::bus::gate::admission::LoopbackAdmission;
 use crate::bus::gate::config::GateConfig;
 use crate::bus::gate::{Gate, GateHandle};
-use crate::config::{Config, Flags};
+use crate::config::{Command, Config, Flags, RenderArgs};
 use crate::controller::{latest, planner, registration, status};
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
-use crate::{https, kinds, sync, telemetry, tls};
+use crate::{explain, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -37,11 +37,33 @@ pub fn main(flags: &Flags) -> ExitCode {
             return ExitCode::from(64);
         }
     };
+    if let Some(Command::Render(args)) = &flags.command {
+        return print(&config, args);
+    }
     telemetry::init(&config);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("clusternet-hub: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what a cluster gets.
+fn print(config: &Config, args: &RenderArgs) -> ExitCode {
+    let print = async {
+        rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
+        explain::explain(config, args).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(print)) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("clusternet-hub: {error:#}");
             ExitCode::FAILURE

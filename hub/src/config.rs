@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Parser, Serialize)]
 #[command(name = "clusternet-hub", version)]
 pub struct Flags {
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub command: Option<Command>,
     /// TOML file with any of these settings, named as the flags with `_` for `-`.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip)]
     config: Option<PathBuf>,
     /// Folder for database, certificates and tokens [default: /var/lib/clusternet-hub for root, else ~/.local/share/clusternet-hub].
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
     /// Where the Kubernetes API listens; port 0 takes a free one [default: 127.0.0.1:8443].
@@ -52,6 +55,29 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+}
+
+/// What is done instead of running the hub.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Prints what one cluster gets of one Subscription, and which override set what.
+    Render(RenderArgs),
+}
+
+/// What `render` is asked.
+#[derive(Debug, Clone, Args)]
+pub struct RenderArgs {
+    /// The Subscription's name.
+    pub subscription: String,
+    /// The Subscription's namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// The ManagedCluster, as NAME or NAMESPACE/NAME.
+    #[arg(long)]
+    pub cluster: String,
+    /// Where the API is [default: admin.kubeconfig in the data folder].
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// The settings that hold.
@@ -153,6 +179,14 @@ mod tests {
         std::fs::write(file.path(), "log = \"debug\"\ntls_san = [\"hub.example.com\"]\napi_listen = \"127.0.0.1:1\"").unwrap();
         let config = read(&["--config", file.path().to_str().unwrap(), "--api-listen", "127.0.0.1:2"]).unwrap();
         assert_eq!((config.api_listen.port(), config.log.as_str(), config.tls_san.len()), (2, "debug", 1));
+    }
+
+    #[test]
+    fn render_takes_the_same_folder_as_the_hub() {
+        let flags = Flags::parse_from(["clusternet-hub", "render", "app", "-n", "shop", "--cluster", "ns/a", "--data-dir", "/data"]);
+        let Some(Command::Render(args)) = &flags.command else { panic!("render") };
+        assert_eq!((args.subscription.as_str(), args.namespace.as_str(), args.cluster.as_str()), ("app", "shop", "ns/a"));
+        assert_eq!(Config::read(&flags).unwrap().data_dir, PathBuf::from("/data"));
     }
 
     #[test]

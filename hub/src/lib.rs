@@ -6,6 +6,7 @@ pub mod bus;
 pub mod config;
 pub mod controller;
 pub mod core;
+pub mod explain;
 pub mod folder;
 pub mod https;
 pub mod kinds;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use api_support::{Hub, hub};
+use api_support::{Hub, hub, real_hub};
 use hub::api::Identity;
 use serde_json::Value;
 
@@ -55,7 +55,10 @@ struct Kubectl {
 
 impl Kubectl {
     async fn start() -> Self {
-        let hub = hub();
+        Self::serve(hub()).await
+    }
+
+    async fn serve(hub: Hub) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("address");
         // kubectl sends no token without TLS, so this listener says who asks.
@@ -236,4 +239,95 @@ async fn get_w_prints_changes_as_they_come() {
     child.kill().expect("stopped by its id");
     child.wait().expect("ended");
     says(&text, &["NAME", "/1 ", "/3 "]);
+}
+
+const OVERRIDES: &str = r#"
+apiVersion: apps.clusternet.io/v1alpha1
+kind: Localization
+metadata: {name: nginx-local-overrides-demo, namespace: clusternet-5l82l}
+spec:
+  overridePolicy: ApplyLater
+  priority: 300
+  overrides:
+  - name: scale-replicas
+    type: JSONPatch
+    value: |-
+      [{"path": "/spec/replicas", "value": 1, "op": "replace"}]
+  feed: {kind: Deployment, apiVersion: apps/v1, name: web, namespace: shop}
+---
+apiVersion: apps.clusternet.io/v1alpha1
+kind: Globalization
+metadata: {name: nginx-global-overrides-demo}
+spec:
+  clusterAffinity: {matchLabels: {site: a}}
+  overrides:
+  - name: site
+    type: MergePatch
+    value: '{"metadata": {"labels": {"site": "${cluster.name}"}}}'
+  feed: {kind: Deployment, apiVersion: apps/v1, name: web, namespace: shop}
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overrides_are_applied_defaulted_listed_and_deleted() {
+    let kubectl = Kubectl::serve(real_hub()).await;
+    kubectl.ok_with("apply -f -", APPLICATION, &[]).await;
+    let applied = kubectl.ok_with("apply -f -", OVERRIDES, &[]).await;
+    says(
+        &applied,
+        &["localization.apps.clusternet.io/nginx-local-overrides-demo created", "globalization.apps.clusternet.io/nginx-global"],
+    );
+    says(
+        &kubectl.ok_with("apply -f -", OVERRIDES, &[]).await,
+        &["nginx-local-overrides-demo unchanged", "nginx-global-overrides-demo unchanged"],
+    );
+    for names in ["locs,globs", "loc,glob", "local,global"] {
+        says(&kubectl.ok(&format!("get {names} -A")).await, &["nginx-local-overrides-demo", "nginx-global-overrides-demo"]);
+    }
+    assert_eq!(
+        kubectl.ok("get glob nginx-global-overrides-demo -o jsonpath={.spec.priority}-{.spec.overridePolicy}").await,
+        "500-ApplyLater"
+    );
+    says(&kubectl.ok("explain globalization.spec.overrides").await, &["value", "type"]);
+    kubectl.ok("delete glob nginx-global-overrides-demo").await;
+    kubectl.ok("delete loc nginx-local-overrides-demo -n clusternet-5l82l").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_around_overrides_are_told_with_the_remedy() {
+    let kubectl = Kubectl::serve(real_hub()).await;
+    let told = |text: String| {
+        let kubectl = &kubectl;
+        async move {
+            let output = kubectl.run("apply -f -", &text, &[]).await;
+            format!("{}{}", output.status.success(), String::from_utf8_lossy(&output.stderr))
+        }
+    };
+    let (wrong, right) =
+        ("- {apiVersion: apps/v1, kind: Service, namespace: shop, name: web}", "- {apiVersion: v1, kind: Namespace, name: shop}");
+    let subscription = APPLICATION.rsplit("---").next().expect("the last one").to_owned();
+    let text = told(subscription.replace("  subscribers:", "  overrides: []\n  subscribers:")).await;
+    says(&text, &["false", include_str!("../../tests/golden/spec-overrides.txt").trim()]);
+    let text = told(subscription.replace(right, wrong)).await;
+    says(
+        &text,
+        &[
+            "false",
+            include_str!("../../tests/golden/wrong-feed-version.txt").trim().trim_start_matches("The Subscription \"bad\" is invalid: "),
+        ],
+    );
+    let text = told(OVERRIDES.replace("priority: 300", "priority: 1001")).await;
+    says(&text, &["false", "spec.priority", "less than or equal to 1000"]);
+    let text = told(OVERRIDES.replace("/spec/replicas", "spec.replicas")).await;
+    says(&text, &["false", "spec.overrides[0].value", "value is no JSONPatch"]);
+    let text = told(OVERRIDES.replace("${cluster.name}", "${cluster.nam}")).await;
+    says(&text, &["false", "unknown variable ${cluster.nam}"]);
+    let text = told(OVERRIDES.replace("type: MergePatch", "type: Helm")).await;
+    says(
+        &text,
+        &[
+            "true",
+            "Warning: spec.overrides[0]: type Helm has no effect on this hub yet",
+            "Warning: spec.feed: there is no Deployment shop/web",
+        ],
+    );
 }

@@ -5,6 +5,8 @@
 mod apiserver;
 #[path = "support/embedded.rs"]
 mod embedded;
+#[path = "controller/overriding.rs"]
+mod overriding;
 #[path = "controller/planning.rs"]
 mod planning;
 #[path = "controller/registering.rs"]
@@ -42,6 +44,8 @@ macro_rules! on_every_api {
 }
 
 on_every_api! {
+    overriding::an_override_is_right_on_two_clusters_follows_its_edits_and_is_undone,
+    overriding::an_override_that_does_not_fit_is_told_and_the_object_goes_out_without_it,
     planning::a_change_is_planned_from_manifests_at_the_highest_version_seen,
     planning::what_changes_nothing_is_not_planned_again,
     planning::a_missing_template_is_kept_and_comes_back_in_place,

@@ -44,6 +44,9 @@ fn kubectl_is_told_what_is_wrong_where_and_what_to_do() -> Result<()> {
     let affinity = "subscribers: [{clusterAffinity: {matchLabels: {a: b}}}]";
     let feed = "feeds: [{apiVersion: v1, kind: ConfigMap, namespace: default, name: none}]";
     golden("unknown-field", &refused(kubectl, &apply, &subscription(&format!("{{{affinity}, {feed}, fedes: []}}")))?, &[])?;
+    golden("spec-overrides", &refused(kubectl, &apply, &subscription(&format!("{{{affinity}, {feed}, overrides: []}}")))?, &[])?;
+    let service = "feeds: [{apiVersion: apps/v1, kind: Service, namespace: default, name: none}]";
+    golden("wrong-feed-version", &refused(kubectl, &apply, &subscription(&format!("{{{affinity}, {service}}}")))?, &[])?;
     golden("wrong-type", &refused(kubectl, &apply, &subscription(&format!("{{{affinity}, feeds: 7}}")))?, &[])?;
     golden(
         "wrong-enum",

@@ -86,10 +86,12 @@ static CATALOGUE: LazyLock<Vec<Resource>> = LazyLock::new(|| {
     all
 });
 
-fn own() -> [Resource; 4] {
+fn own() -> [Resource; 6] {
     let apps = ("apps.clusternet.io", "v1alpha1");
     let clusters = ("clusters.clusternet.io", "v1beta1");
     [
+        own_kind(apps, "Globalization", "globalizations", "globalization", &["glob", "global", "globs"]),
+        own_kind(apps, "Localization", "localizations", "localization", &["loc", "local", "locs"]),
         own_kind(apps, "Manifest", "manifests", "manifest", &[]),
         own_kind(apps, "Subscription", "subscriptions", "subscription", &["sub", "subs"]),
         own_kind(clusters, "ClusterRegistrationRequest", "clusterregistrationrequests", "clusterregistrationrequest", &["clsrr"]),
@@ -112,9 +114,9 @@ fn own_kind(
         singular,
         short_names,
         categories: &["clusternet"],
-        namespaced: kind != "ClusterRegistrationRequest",
+        namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization"),
         role: Role::Own,
-        status: kind != "Manifest",
+        status: !matches!(kind, "Manifest" | "Localization" | "Globalization"),
         scale: false,
     }
 }

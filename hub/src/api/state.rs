@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::identity::Authenticator;
 use super::meta::Stamp;
 use super::request::Validation;
-use super::{rfc3339, schema};
+use super::{advice, rfc3339, schema};
 use crate::store::Store;
 
 /// Bytes of JSON that an API server with default settings takes in one object: etcd's request limit.
@@ -59,7 +59,7 @@ impl ApiState {
         let Some(schema) = self.own_schema(resource) else { return Ok(Vec::new()) };
         let mut unknown = schema::prune(schema, object);
         unknown.sort();
-        let sentences: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
+        let sentences: Vec<String> = unknown.iter().map(|field| sentence(resource, field)).collect();
         match how {
             Validation::Strict if !sentences.is_empty() => {
                 let (kind, version) = (resource.kind, resource.version);
@@ -99,6 +99,12 @@ impl ApiState {
             resource.kind
         )))
     }
+}
+
+/// What is said of a field that the schema does not know.
+fn sentence(resource: &Resource, field: &str) -> String {
+    let remedy = advice::remedy(resource, field).map(|remedy| format!(" ({remedy})")).unwrap_or_default();
+    format!("unknown field {field:?}{remedy}")
 }
 
 /// Time and chance for one write.

@@ -13,7 +13,7 @@ use super::selector::Selector;
 use super::serve::Call;
 use super::state::stamp;
 use super::target::Target;
-use super::{meta, projection, read, scale};
+use super::{advice, meta, projection, read, scale};
 use crate::store::{Expect, Key, StoreError, Stored};
 
 /// How often a write that lost a race is decided again before the client hears of it.
@@ -31,7 +31,9 @@ pub async fn create(call: &Call, body: &[u8]) -> Result<Response, Failure> {
         let mut object = meta::prepare_create(resource, call.target.namespace.as_deref(), wanted.clone(), &stamp())?;
         let mut warnings = call.state.weed(resource, &mut object, call.options.validation)?;
         call.state.conform(resource, &mut object)?;
+        refuse_wrong(resource, &object)?;
         warnings.extend(missing_feeds(call, &object));
+        warnings.extend(advice::idle(resource, &object));
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match insert(call, &name, object).await {
             Err(failure) if failure.reason == "AlreadyExists" && wanted["metadata"]["name"].is_null() => {}
@@ -131,7 +133,12 @@ fn prepare(call: &Call, current: &Value, mut wanted: Value) -> Result<(Value, Ve
     let mut object = prepare(resource, current, wanted)?;
     call.state.conform(resource, &mut object)?;
     if !status {
+        // What was stored as it is may go on, and go away.
+        if current["spec"] != object["spec"] && !meta::is_deleting(&object) {
+            refuse_wrong(resource, &object)?;
+        }
         warnings.extend(missing_feeds(call, &object));
+        warnings.extend(advice::idle(resource, &object));
     }
     Ok((object, warnings))
 }
@@ -286,16 +293,25 @@ fn answer(call: &Call, code: StatusCode, object: Value) -> Response {
     respond::json(code, object.to_string())
 }
 
-/// A sentence for each feed of a Subscription that has no template here yet.
-fn missing_feeds(call: &Call, object: &Value) -> Vec<String> {
-    if call.target.resource.kind != "Subscription" {
-        return Vec::new();
-    }
-    let feeds = object["spec"]["feeds"].as_array().into_iter().flatten().enumerate();
-    feeds.filter_map(|(index, feed)| missing_feed(call, index, feed)).collect()
+fn refuse_wrong(resource: &Resource, object: &Value) -> Result<(), Failure> {
+    let causes = advice::wrong(resource, object);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(resource, name, causes)) }
 }
 
-fn missing_feed(call: &Call, index: usize, feed: &Value) -> Option<String> {
+/// A sentence for each feed of a Subscription or an override that has no template here yet.
+fn missing_feeds(call: &Call, object: &Value) -> Vec<String> {
+    match call.target.resource.kind {
+        "Subscription" => {
+            let feeds = object["spec"]["feeds"].as_array().into_iter().flatten().enumerate();
+            feeds.filter_map(|(index, feed)| missing_feed(call, &format!("spec.feeds[{index}]"), feed)).collect()
+        }
+        "Localization" | "Globalization" => missing_feed(call, "spec.feed", &object["spec"]["feed"]).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn missing_feed(call: &Call, field: &str, feed: &Value) -> Option<String> {
     let text = |field: &str| feed[field].as_str().unwrap_or_default();
     let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
     let resource = catalogue::find_kind(group, text("kind")).filter(|resource| resource.role == Role::Template)?;
@@ -304,9 +320,6 @@ fn missing_feed(call: &Call, index: usize, feed: &Value) -> Option<String> {
     let missing = matches!(call.state.store().get(&target.key(text("name"))), Ok(None));
     let named = [text("namespace"), text("name")].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
     missing.then(|| {
-        format!(
-            "spec.feeds[{index}]: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied",
-            resource.kind
-        )
+        format!("{field}: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied", resource.kind)
     })
 }

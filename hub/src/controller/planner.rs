@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use tokio::sync::{mpsc, watch as position};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -19,9 +19,10 @@ use super::status::{StatusInput, StatusKey};
 use super::watch::{Object, Seen, watch};
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
+use crate::core::overrides::{Override, OverrideKey, OverrideKind};
 use crate::core::plan::PlanUpdate;
 use crate::kinds::names::RESERVED_NAMESPACE;
-use crate::kinds::{ManagedCluster, Manifest, Subscription};
+use crate::kinds::{Globalization, Localization, ManagedCluster, Manifest, Subscription};
 
 /// Events waiting to be planned; a full queue slows the watches down.
 const QUEUE: usize = 1024;
@@ -55,6 +56,8 @@ enum Input {
     Subscription(Seen<Subscription>),
     Manifest(Seen<Manifest>),
     Cluster(Seen<ManagedCluster>),
+    Localization(Seen<Localization>),
+    Globalization(Seen<Globalization>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +65,12 @@ enum Kind {
     Subscription,
     Manifest,
     Cluster,
+    Localization,
+    Globalization,
 }
+
+/// How many kinds there are.
+const KINDS: usize = 5;
 
 struct Planner {
     index: Index,
@@ -77,6 +85,8 @@ pub async fn run(client: Client, outputs: Outputs, shutdown: CancellationToken) 
     let mut watches = JoinSet::new();
     watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Subscription));
     watches.spawn(watch(Api::namespaced(client.clone(), RESERVED_NAMESPACE), sender.clone(), Input::Manifest));
+    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Localization));
+    watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Globalization));
     watches.spawn(watch(Api::all(client), sender, Input::Cluster));
     let mut planner = Planner { index: Index::default(), listed: BTreeSet::new(), rv: 0, outputs };
     let mut facts_due = Instant::now();
@@ -114,6 +124,14 @@ impl Planner {
             Input::Cluster(seen) => {
                 self.reach(seen.rv(), Kind::Cluster, &seen);
                 self.see_cluster(seen);
+            }
+            Input::Localization(seen) => {
+                self.reach(seen.rv(), Kind::Localization, &seen);
+                self.see_override(seen, OverrideKind::Localization, Override::of_localization);
+            }
+            Input::Globalization(seen) => {
+                self.reach(seen.rv(), Kind::Globalization, &seen);
+                self.see_override(seen, OverrideKind::Globalization, Override::of_globalization);
             }
         }
     }
@@ -189,8 +207,36 @@ impl Planner {
         self.index.apply_cluster(&cluster);
     }
 
+    fn see_override<K: Resource>(&mut self, seen: Seen<K>, kind: OverrideKind, read: fn(&K) -> Override) {
+        let key = |object: &Object<K>| {
+            let name = object.name();
+            OverrideKey { kind, namespace: name.namespace, name: name.name }
+        };
+        match seen {
+            Seen::Listed { objects, .. } => {
+                self.index.retain_overrides(kind, &objects.iter().map(key).collect());
+                objects.into_iter().for_each(|object| self.take_override(object, read));
+            }
+            Seen::Applied { object, .. } => self.take_override(object, read),
+            Seen::Deleted { object, .. } => self.index.delete_override(&key(&object)),
+            Seen::Reached { .. } => {}
+        }
+    }
+
+    /// One that can't be read leaves what was known of it in place; one that is being deleted has no effect any more.
+    fn take_override<K: Resource>(&mut self, object: Object<K>, read: fn(&K) -> Override) {
+        let Object::Read(object) = object else {
+            return;
+        };
+        let over = read(&object);
+        if object.meta().deletion_timestamp.is_some() {
+            return self.index.delete_override(over.key());
+        }
+        self.index.apply_override(over);
+    }
+
     fn is_synced(&self) -> bool {
-        self.listed.len() == 3 && self.index.is_complete()
+        self.listed.len() == KINDS && self.index.is_complete()
     }
 
     fn has_facts(&self) -> bool {

@@ -29,6 +29,8 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
     let (rv, item) = match path.rsplit('/').next() {
         Some("subscriptions") => (30, json!(subscription("s", "edge", &["one"]))),
         Some("manifests") => (20, json!(manifest("one", "1"))),
+        Some("localizations") => (5, over("Localization", "l")),
+        Some("globalizations") => (6, over("Globalization", "g")),
         _ => (10, json!(cluster("a", "edge"))),
     };
     let list: Value = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": rv.to_string() }, "items": [item] });
@@ -36,9 +38,14 @@ async fn answer(State(server): State<Server>, request: Request) -> Response {
     body.body(Body::from(list.to_string())).expect("a valid response")
 }
 
+fn over(kind: &str, name: &str) -> Value {
+    json!({ "apiVersion": "apps.clusternet.io/v1alpha1", "kind": kind, "metadata": { "name": name, "namespace": "clusternet-a" },
+        "spec": { "feed": { "kind": "ConfigMap", "apiVersion": "v1", "namespace": "default", "name": "one" }, "overrides": [] } })
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_list_is_emitted_before_every_kind_was_listed_and_the_stamp_is_the_highest_version() {
-    for held in ["subscriptions", "manifests", "managedclusters"] {
+    for held in ["subscriptions", "manifests", "managedclusters", "localizations", "globalizations"] {
         let gate = Arc::new(Semaphore::new(0));
         let server = Server { held, gate: gate.clone() };
         let client = Client::new(Router::new().fallback(answer).with_state(server), "default");

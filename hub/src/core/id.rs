@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
+
+use crate::kinds::{ManagedCluster, Subscription};
 
 /// Names a ManagedCluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,12 +41,22 @@ pub struct ObjectId {
 }
 
 impl ClusterKey {
+    /// Names this one.
+    pub fn of(cluster: &ManagedCluster) -> Self {
+        Self::new(cluster.namespace().unwrap_or_default(), cluster.name_any())
+    }
+
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
 impl SubscriptionKey {
+    /// Names this one.
+    pub fn of(subscription: &Subscription) -> Self {
+        Self::new(subscription.namespace().unwrap_or_default(), subscription.name_any())
+    }
+
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }

@@ -55,7 +55,11 @@ pub fn render(template: &Map<String, Value>) -> Result<Rendered, RenderError> {
     Ok(Rendered { object, version, bytes: canonical(&Value::Object(body)).into() })
 }
 
-fn identity(template: &Map<String, Value>) -> Result<(ObjectId, String), RenderError> {
+/// The identity of a template, and the version part of its apiVersion.
+///
+/// # Errors
+/// A template without apiVersion, kind or name.
+pub(super) fn identity(template: &Map<String, Value>) -> Result<(ObjectId, String), RenderError> {
     let text = |fields: Option<&Map<String, Value>>, key: &str, field: &'static str| {
         let value = fields.and_then(|fields| fields.get(key)).and_then(Value::as_str).filter(|text| !text.is_empty());
         value.map(ToOwned::to_owned).ok_or(RenderError { field })

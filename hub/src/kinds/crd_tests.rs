@@ -39,7 +39,10 @@ fn defaults_are_clusternets_and_nothing_else_is_defaulted() {
     assert_eq!(subscription["preemptionPolicy"]["default"], "PreemptLowerPriority");
     assert_eq!(spec("ClusterRegistrationRequest")["syncMode"]["default"], "Pull");
     let defaults: usize = schemas.values().map(|schema| schema.to_string().matches("\"default\":").count()).sum();
-    assert_eq!(defaults, 6, "a default that nobody asked for is written into every object");
+    for kind in ["Localization", "Globalization"] {
+        assert_eq!((&spec(kind)["priority"]["default"], &spec(kind)["overridePolicy"]["default"]), (&500.into(), &"ApplyLater".into()));
+    }
+    assert_eq!(defaults, 10, "a default that nobody asked for is written into every object");
 }
 
 #[test]

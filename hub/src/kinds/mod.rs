@@ -7,6 +7,7 @@ mod cluster;
 mod crd;
 mod manifest;
 pub mod names;
+mod overriding;
 mod registration;
 mod schema;
 mod subscription;
@@ -17,6 +18,10 @@ pub use cluster::{
 };
 pub use crd::{crds, schemas};
 pub use manifest::Manifest;
+pub use overriding::{
+    DEFAULT_OVERRIDE_PRIORITY, FieldFormat, Globalization, GlobalizationSpec, Localization, LocalizationSpec, OverrideConfig,
+    OverridePolicy, OverrideType,
+};
 pub use registration::{
     APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestSpec, ClusterRegistrationRequestStatus, DENIED, FAILED,
 };

@@ -36,10 +36,19 @@ pub fn hub() -> Hub {
     hub_with(StoreOptions::default())
 }
 
+/// With the schemas that the hub runs with.
+pub fn real_hub() -> Hub {
+    with_schemas(StoreOptions::default(), hub::kinds::schemas())
+}
+
 pub fn hub_with(options: StoreOptions) -> Hub {
+    with_schemas(options, schemas())
+}
+
+fn with_schemas(options: StoreOptions, schemas: impl IntoIterator<Item = (&'static str, Value)>) -> Hub {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open_with(folder.path(), options).expect("store");
-    let state = ApiState::new(store, schemas(), Authenticator::new(ADMIN, JOIN), DEFAULT_MEMBER_LIMIT);
+    let state = ApiState::new(store, schemas, Authenticator::new(ADMIN, JOIN), DEFAULT_MEMBER_LIMIT);
     Hub { router: hub::api::router(state.clone()), state, folder }
 }
 

@@ -3,6 +3,7 @@
 use super::state::{BoundSubscription, identity_of};
 use super::{Index, SubscriptionChange};
 use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef};
+use crate::core::overrides::{Failure, OverrideKey};
 use crate::kinds::Feed;
 use crate::kinds::names::APPS_GROUP;
 
@@ -17,10 +18,26 @@ pub struct SubscriptionFacts {
     pub feeds: Vec<Feed>,
     pub missing: Vec<MissingFeed>,
     pub conflicts: Vec<Conflict>,
+    pub overrides: OverrideFacts,
     /// Why it is held, if it is.
     pub problem: Option<String>,
     /// Its label selectors as kubectl takes them.
     pub selectors: String,
+}
+
+/// How many failed overrides are kept to be named.
+const MAX_FAILURES: usize = 10;
+
+/// The overrides of what a Subscription feeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverrideFacts {
+    pub in_force: usize,
+    /// Those whose change waits for the next change of template or Subscription, by name.
+    pub waiting: Vec<OverrideKey>,
+    /// Clusters where one or more were left out.
+    pub failed_clusters: usize,
+    /// The first that were left out, with the cluster.
+    pub failures: Vec<(ClusterKey, Failure)>,
 }
 
 /// A feed with nothing behind it: what is on the members stays as it is.
@@ -49,6 +66,7 @@ impl Index {
             feeds: subscription.feed_order.clone(),
             missing: self.missing(subscription),
             conflicts: self.conflicts(subscription),
+            overrides: self.override_facts(subscription),
             problem: subscription.placement.problem().map(ToOwned::to_owned),
             selectors: subscription.placement.selectors(),
         }))
@@ -58,6 +76,26 @@ impl Index {
         let objects = subscription.feed_order.iter().map(|feed| identity_of(feed).0);
         let missing = objects.filter(|object| self.template(object).is_none());
         missing.map(|object| MissingFeed { remedy: remedy(&object), object }).collect()
+    }
+
+    fn override_facts(&self, subscription: &BoundSubscription) -> OverrideFacts {
+        let mut facts = OverrideFacts::default();
+        for object in subscription.feeds.keys() {
+            let (in_force, waiting) = self.overrides.of_object(object);
+            facts.in_force += in_force;
+            facts.waiting.extend(waiting.into_iter().cloned());
+        }
+        for key in &subscription.bound {
+            let Some(cluster) = self.clusters.get(key).filter(|cluster| !cluster.failures.is_empty()) else {
+                continue;
+            };
+            let failed = cluster.failures.iter().filter(|(object, _)| subscription.feeds.contains_key(*object));
+            let mut failed = failed.flat_map(|(_, result)| &result.failures).peekable();
+            facts.failed_clusters += usize::from(failed.peek().is_some());
+            let room = MAX_FAILURES.saturating_sub(facts.failures.len());
+            facts.failures.extend(failed.take(room).map(|failure| (key.clone(), failure.clone())));
+        }
+        facts
     }
 
     fn conflicts(&self, subscription: &BoundSubscription) -> Vec<Conflict> {

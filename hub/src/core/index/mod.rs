@@ -4,7 +4,9 @@
 //! taken, `take_facts` the Subscriptions that were touched. Work is proportional to what a change touches: a Manifest touches the Subscriptions
 //! that feed it and the clusters bound to those; clusters bound to the same Subscriptions share one list in memory.
 
+mod explain;
 mod facts;
+mod overriding;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -12,8 +14,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-pub use facts::{Conflict, MissingFeed, SubscriptionFacts};
+pub use explain::{Explained, Explanation};
+pub use facts::{Conflict, MissingFeed, OverrideFacts, SubscriptionFacts};
 
+use self::overriding::{Overlay, Overrides};
 pub use self::state::identity_of;
 use self::state::{BoundSubscription, Cluster, Emitted};
 pub(crate) use self::state::{cluster_key_of, key_of};
@@ -27,16 +31,20 @@ use crate::kinds::{ManagedCluster, Manifest, Subscription};
 pub struct Index {
     subscriptions: BTreeMap<SubscriptionKey, BoundSubscription>,
     /// Templates by identity, then by the name of the Manifest that holds one.
-    templates: BTreeMap<ObjectId, BTreeMap<String, Rendered>>,
+    templates: Templates,
     manifests: BTreeMap<String, ObjectId>,
     clusters: BTreeMap<ClusterKey, Cluster>,
     fed_by: BTreeMap<ObjectId, BTreeSet<SubscriptionKey>>,
-    /// Lists by the Subscriptions bound; an entry goes when one of them or a template of theirs changes.
-    lists: HashMap<BTreeSet<SubscriptionKey>, DesiredList>,
+    overrides: Overrides,
+    /// Lists by what they are made of; an entry goes when one of its Subscriptions or a template of theirs changes.
+    lists: HashMap<ListKey, DesiredList>,
     unreadable: BTreeSet<SubscriptionKey>,
     dirty_clusters: BTreeSet<ClusterKey>,
     dirty_subscriptions: BTreeSet<SubscriptionKey>,
 }
+
+/// The Subscriptions bound, and the overridden objects, each with the number of its content.
+type ListKey = (BTreeSet<SubscriptionKey>, Vec<(ObjectId, u64)>);
 
 /// A cluster whose desired state differs.
 #[derive(Debug, PartialEq)]
@@ -70,6 +78,7 @@ impl Index {
         if old.is_some_and(|old| old.wants_the_same(&new)) {
             return;
         }
+        new.feeds.keys().for_each(|object| self.promote(object));
         new.bound = self.clusters.iter().filter(|(_, cluster)| new.binds(cluster)).map(|(key, _)| key.clone()).collect();
         self.forget_feeds(&key);
         self.rebind(&key, &new.bound);
@@ -134,13 +143,19 @@ impl Index {
     pub fn apply_cluster(&mut self, cluster: &ManagedCluster) {
         let key = cluster_key_of(cluster);
         let mut new = Cluster::read(cluster);
-        if let Some(old) = self.clusters.get(&key) {
+        let old = self.clusters.get(&key);
+        if let Some(old) = old {
             if old.is_the_same(&new) {
                 return;
             }
             new.emitted = old.emitted.clone();
+            new.failures = old.failures.clone();
         }
         new.bound = self.subscriptions.iter().filter(|(_, subscription)| subscription.binds(&new)).map(|(key, _)| key.clone()).collect();
+        if old.is_none_or(|old| old.bound != new.bound) {
+            self.promote_local(&key.namespace);
+        }
+        new.overrides = self.overrides.covering(&key, &new);
         self.bind_cluster(&key, &new.bound);
         self.clusters.insert(key.clone(), new);
         self.dirty_clusters.insert(key);
@@ -174,6 +189,7 @@ impl Index {
 
     /// Plans the clusters that were touched and gives those whose desired state differs from what was last taken.
     pub fn take_plans(&mut self) -> Vec<ClusterChange> {
+        self.overrides.note_planned();
         let touched = std::mem::take(&mut self.dirty_clusters);
         touched.into_iter().filter_map(|key| self.plan_cluster(key)).collect()
     }
@@ -195,7 +211,10 @@ impl Index {
         };
         // Without a bus id there is nobody to send a list to.
         let sid = cluster.sid.clone()?;
-        let entries = self.list_of(&cluster.bound.clone());
+        let bound = cluster.bound.clone();
+        let overlay = self.overlay(&key);
+        self.note_failures(&key, &overlay);
+        let entries = self.list_of(bound, &overlay);
         let cluster = self.clusters.get_mut(&key)?;
         let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone() };
         if cluster.emitted.as_ref() == Some(&emitted) {
@@ -207,15 +226,20 @@ impl Index {
         Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune })
     }
 
-    fn list_of(&mut self, bound: &BTreeSet<SubscriptionKey>) -> DesiredList {
-        if let Some(list) = self.lists.get(bound) {
+    fn list_of(&mut self, bound: BTreeSet<SubscriptionKey>, overlay: &Overlay) -> DesiredList {
+        let changed = overlay.iter().filter(|result| result.number != 0);
+        let key = (bound, changed.map(|result| (result.rendered.object.clone(), result.number)).collect());
+        if let Some(list) = self.lists.get(&key) {
             return list.clone();
         }
         let claimants: Vec<Claimant<'_>> =
-            bound.iter().filter_map(|key| self.subscriptions.get(key)).map(BoundSubscription::claimant).collect();
-        let list = resolve(&claimants, |object| self.template(object));
+            key.0.iter().filter_map(|key| self.subscriptions.get(key)).map(BoundSubscription::claimant).collect();
+        let list = resolve(&claimants, |object| {
+            let found = overlay.binary_search_by(|result| result.rendered.object.cmp(object));
+            found.map_or_else(|_| self.template(object), |at| Some(&overlay[at].rendered))
+        });
         self.drop_unused_lists();
-        self.lists.insert(bound.clone(), list.clone());
+        self.lists.insert(key, list.clone());
         list
     }
 
@@ -228,17 +252,19 @@ impl Index {
 
     /// The template of an identity; of two Manifests that hold the same one, the first by name, so that a restart chooses alike.
     fn template(&self, object: &ObjectId) -> Option<&Rendered> {
-        self.templates.get(object)?.values().next()
+        first_template(&self.templates, object)
     }
 
     fn touch_template(&mut self, object: &ObjectId) {
+        self.overrides.forget_results(object);
+        self.promote(object);
         for key in self.fed_by.get(object).cloned().unwrap_or_default() {
             self.touch_subscription(&key);
         }
     }
 
     fn touch_subscription(&mut self, key: &SubscriptionKey) {
-        self.lists.retain(|bound, _| !bound.contains(key));
+        self.lists.retain(|(bound, _), _| !bound.contains(key));
         self.dirty_subscriptions.insert(key.clone());
         let Some(subscription) = self.subscriptions.get(key) else {
             return;
@@ -293,4 +319,10 @@ impl Index {
             }
         }
     }
+}
+
+type Templates = BTreeMap<ObjectId, BTreeMap<String, Rendered>>;
+
+fn first_template<'a>(templates: &'a Templates, object: &ObjectId) -> Option<&'a Rendered> {
+    templates.get(object)?.values().next()
 }

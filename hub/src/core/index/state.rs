@@ -1,11 +1,14 @@
 //! What the index keeps of each object it has seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Taint;
 use kube::ResourceExt;
 
+use super::overriding::{Overridden, Revision};
 use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef, split_api_version};
+use crate::core::overrides::{ClusterValues, Override};
 use crate::core::placement::Placement;
 use crate::core::plan::{Claimant, DesiredList, Rank};
 use crate::kinds::names::ANNOTATION_CONFIRM_PRUNE;
@@ -29,10 +32,15 @@ pub struct Cluster {
     pub cluster_id: String,
     pub sid: Option<String>,
     labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     taints: Vec<Taint>,
     pub confirm_prune: Option<String>,
     pub bound: BTreeSet<SubscriptionKey>,
     pub emitted: Option<Emitted>,
+    /// The overrides that cover it, sorted by object and place.
+    pub overrides: Vec<Arc<Revision>>,
+    /// Results that lack an override, by object.
+    pub failures: BTreeMap<ObjectId, Arc<Overridden>>,
 }
 
 /// What was last handed on for a cluster.
@@ -84,27 +92,41 @@ impl Cluster {
             cluster_id: cluster.spec.cluster_id.clone(),
             sid: cluster.status.as_ref().and_then(|status| status.sid.clone()),
             labels: cluster.labels().clone(),
+            annotations: cluster.annotations().clone(),
             taints: cluster.spec.taints.clone(),
             confirm_prune: cluster.annotations().get(ANNOTATION_CONFIRM_PRUNE).cloned(),
             bound: BTreeSet::new(),
             emitted: None,
+            overrides: Vec::new(),
+            failures: BTreeMap::new(),
         }
     }
 
     /// Whether two readings differ in nothing that plans are made from, such as in a heartbeat only.
     pub fn is_the_same(&self, other: &Self) -> bool {
         (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
+            && (&self.cluster_id, &self.annotations) == (&other.cluster_id, &other.annotations)
+    }
+
+    /// Whether an override is for it.
+    pub fn is_covered(&self, key: &ClusterKey, over: &Override) -> bool {
+        over.covers(&key.namespace, &self.labels)
+    }
+
+    /// What the variables in overrides stand for on it.
+    pub fn values<'a>(&'a self, key: &'a ClusterKey) -> ClusterValues<'a> {
+        ClusterValues { key, id: &self.cluster_id, labels: &self.labels, annotations: &self.annotations }
     }
 }
 
 /// Names a Subscription.
 pub fn key_of(subscription: &Subscription) -> SubscriptionKey {
-    SubscriptionKey::new(subscription.namespace().unwrap_or_default(), subscription.name_any())
+    SubscriptionKey::of(subscription)
 }
 
 /// Names a ManagedCluster.
 pub fn cluster_key_of(cluster: &ManagedCluster) -> ClusterKey {
-    ClusterKey::new(cluster.namespace().unwrap_or_default(), cluster.name_any())
+    ClusterKey::of(cluster)
 }
 
 /// The object that a feed names, and at which version.

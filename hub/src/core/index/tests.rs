@@ -1,3 +1,6 @@
+#[path = "override_tests.rs"]
+mod overriding;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

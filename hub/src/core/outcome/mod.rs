@@ -5,6 +5,7 @@
 
 mod cluster;
 mod condition;
+mod overrides;
 mod subscription;
 #[cfg(test)]
 mod tests;
