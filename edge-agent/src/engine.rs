@@ -97,6 +97,12 @@ impl Engine {
         (Engine { inputs }, thread)
     }
 
+    /// An engine that decides nothing: what it is told comes out again, for tests of those who tell it.
+    pub fn listened() -> (Engine, flume::Receiver<Input>) {
+        let (inputs, received) = flume::bounded(INPUTS);
+        (Engine { inputs }, received)
+    }
+
     /// Tells the thread; waits while it is behind. Nothing is told any more once it has ended.
     pub async fn tell(&self, input: Input) {
         let _ = self.inputs.send_async(input).await;

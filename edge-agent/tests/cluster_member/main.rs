@@ -3,6 +3,7 @@
 mod apply;
 mod connect;
 mod delete;
+mod drift;
 mod facts;
 mod namespace;
 mod race;
