@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::api::{Accept, Api, Failure, PAGE, escape};
+use crate::cluster::api::{Accept, Api, Failure, escape};
 use crate::cluster::apply::Applied;
 use crate::cluster::autoscaler;
 use crate::cluster::discovery::Discovery;
@@ -23,6 +23,8 @@ use crate::engine::{Engine, Input};
 
 /// Looks that are taken at once.
 const LOOKS: usize = 4;
+/// Pods of an unwell workload that are asked why.
+const PODS: usize = 20;
 /// How often kinds that have no objects any more stop being watched.
 const TIDY: Duration = Duration::from_secs(10);
 /// Pauses between attempts to watch a kind, doubled from the first.
@@ -244,7 +246,7 @@ impl Watcher {
     /// One page of the workload's pods; when they cannot be read, it stays as it is.
     async fn ask_pods(&self, object: &ObjectId, verdict: &mut Verdict) {
         let Some(selector) = &verdict.pods else { return };
-        let path = format!("/api/v1/namespaces/{}/pods?limit={PAGE}&labelSelector={}", escape(&object.namespace), escape(selector));
+        let path = format!("/api/v1/namespaces/{}/pods?limit={PODS}&labelSelector={}", escape(&object.namespace), escape(selector));
         if let Ok(Some(page)) = self.api.find_bytes(&path, Accept::Whole).await
             && let Some(trouble) = health::worst(&page)
         {

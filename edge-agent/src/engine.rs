@@ -36,7 +36,8 @@ pub enum Input {
     Frame(bytes::Bytes),
     /// The link can take one frame of at most so many bytes.
     Room(usize),
-    Applied(ObjectId, Hash, ApplyOutcome),
+    /// How an apply ended, and how the object does then, if that is news.
+    Applied(ObjectId, Hash, ApplyOutcome, Option<(Health, bool)>),
     Removed(ObjectId, RemoveOutcome),
     /// All objects of ours that the member has, and those that are to be taken as unchanged because they could not be listed.
     Surveyed {
@@ -173,7 +174,12 @@ impl Worker {
                 }
             }
             Input::Room(bytes) => self.room = Some(bytes),
-            Input::Applied(object, hash, outcome) => self.agent.applied(&object, hash, outcome, now),
+            Input::Applied(object, hash, outcome, health) => {
+                self.agent.applied(&object, hash, outcome, now);
+                if let Some((health, ended)) = health {
+                    self.agent.health(&object, health, ended, now);
+                }
+            }
             Input::Removed(object, outcome) => self.agent.removed(&object, outcome, now),
             Input::Surveyed { found, unread } => {
                 let found = self.with_unread(found, &unread);

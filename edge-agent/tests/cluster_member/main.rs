@@ -1,5 +1,6 @@
 //! The agent's hands against a real API server: nothing here is simulated.
 
+mod alone;
 mod apply;
 mod connect;
 mod delete;
