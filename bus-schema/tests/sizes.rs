@@ -205,3 +205,19 @@ fn a_later_status_change_costs_120_bytes() {
     eprintln!("a status change: {} bytes, with its acknowledgement {bytes}", world.up);
     assert!(world.up <= 120, "{}", world.up);
 }
+
+#[test]
+fn a_health_change_reaches_the_hub_and_costs_120_bytes() {
+    use bus_schema::message::{Health, Level, Replicas};
+    let mut world = settled();
+    let object = ObjectId::new("apps", "Deployment", "shop", "service-07");
+    let replicas = Replicas { observed_generation: 7, generation: 7, replicas: 3, updated: 3, ready: 2, ..Replicas::default() };
+    let health =
+        Health { level: Level::Unhealthy as i32, reason: "ImagePullBackOff".into(), replicas: Some(replicas), ..Health::default() };
+    world.agent.health(&object, health.clone(), false, world.now);
+    world.now += 100;
+    let bytes = world.settle();
+    eprintln!("a health change: {} bytes, with its acknowledgement {bytes}", world.up);
+    assert_eq!(world.hub.table().rows[&object].health, Some(health));
+    assert!(world.up <= 120, "{}", world.up);
+}

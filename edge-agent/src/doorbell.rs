@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::api::{Accept, Api, Failure, PAGE, escape};
+use crate::cluster::api::{Accept, Api, Failure, escape};
 use crate::cluster::apply::Applied;
 use crate::cluster::autoscaler;
 use crate::cluster::discovery::Discovery;
@@ -23,11 +23,16 @@ use crate::engine::{Engine, Input};
 
 /// Looks that are taken at once.
 const LOOKS: usize = 4;
+/// Pods of an unwell workload that are asked why.
+const PODS: usize = 20;
 /// How often kinds that have no objects any more stop being watched.
 const TIDY: Duration = Duration::from_secs(10);
-/// Pauses between attempts to watch a kind, doubled from the first.
+/// How long new kinds are gathered: many objects are applied at once.
+const GATHER: Duration = Duration::from_millis(100);
+/// Pauses between attempts to watch a kind, doubled from the first; the longer limit is for a server that says no.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+const MAX_PAUSE_REFUSED: Duration = Duration::from_secs(60);
 /// A watch that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(30);
 /// A watch that lasted less was none.
@@ -61,18 +66,19 @@ impl Watcher {
     fn with_book<T>(&self, change: impl FnOnce(&mut Book, Millis) -> T) -> T {
         let result = change(&mut self.book(), self.now());
         self.bell.notify_one();
-        self.kinds.notify_one();
         result
     }
 
     /// An object of ours that was there at the start.
     pub fn found(&self, object: &ObjectId, version: &str, resource_version: &str) {
         self.with_book(|book, now| book.found(object, version, resource_version, now));
+        self.kinds.notify_one();
     }
 
     /// An apply begins.
     pub fn applying(&self, object: &ObjectId, version: &str) {
         self.with_book(|book, _| book.applying(object, version));
+        self.kinds.notify_one();
     }
 
     /// An apply has ended; health that is news comes back.
@@ -128,6 +134,7 @@ impl Watcher {
                 while running.try_join_next().is_some() {}
             }
             let _ = tokio::time::timeout(TIDY, self.kinds.notified()).await;
+            tokio::time::sleep(GATHER).await;
         }
     }
 
@@ -164,7 +171,7 @@ impl Watcher {
                     }
                     pause = if started.elapsed() >= GOOD { FIRST_PAUSE } else { pause };
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
+                    pause = (pause * 2).min(if why.code().is_some() { MAX_PAUSE_REFUSED } else { MAX_PAUSE });
                 }
             }
         }
@@ -244,7 +251,7 @@ impl Watcher {
     /// One page of the workload's pods; when they cannot be read, it stays as it is.
     async fn ask_pods(&self, object: &ObjectId, verdict: &mut Verdict) {
         let Some(selector) = &verdict.pods else { return };
-        let path = format!("/api/v1/namespaces/{}/pods?limit={PAGE}&labelSelector={}", escape(&object.namespace), escape(selector));
+        let path = format!("/api/v1/namespaces/{}/pods?limit={PODS}&labelSelector={}", escape(&object.namespace), escape(selector));
         if let Ok(Some(page)) = self.api.find_bytes(&path, Accept::Whole).await
             && let Some(trouble) = health::worst(&page)
         {

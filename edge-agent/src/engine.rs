@@ -36,7 +36,8 @@ pub enum Input {
     Frame(bytes::Bytes),
     /// The link can take one frame of at most so many bytes.
     Room(usize),
-    Applied(ObjectId, Hash, ApplyOutcome),
+    /// How an apply ended, and how the object does then, if that is news.
+    Applied(ObjectId, Hash, ApplyOutcome, Option<(Health, bool)>),
     Removed(ObjectId, RemoveOutcome),
     /// All objects of ours that the member has, and those that are to be taken as unchanged because they could not be listed.
     Surveyed {
@@ -95,6 +96,12 @@ impl Engine {
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).expect("the system starts a thread");
         (Engine { inputs }, thread)
+    }
+
+    /// An engine that decides nothing: what it is told comes out again, for tests of those who tell it.
+    pub fn listened() -> (Engine, flume::Receiver<Input>) {
+        let (inputs, received) = flume::bounded(INPUTS);
+        (Engine { inputs }, received)
     }
 
     /// Tells the thread; waits while it is behind. Nothing is told any more once it has ended.
@@ -167,7 +174,12 @@ impl Worker {
                 }
             }
             Input::Room(bytes) => self.room = Some(bytes),
-            Input::Applied(object, hash, outcome) => self.agent.applied(&object, hash, outcome, now),
+            Input::Applied(object, hash, outcome, health) => {
+                self.agent.applied(&object, hash, outcome, now);
+                if let Some((health, ended)) = health {
+                    self.agent.health(&object, health, ended, now);
+                }
+            }
             Input::Removed(object, outcome) => self.agent.removed(&object, outcome, now),
             Input::Surveyed { found, unread } => {
                 let found = self.with_unread(found, &unread);

@@ -98,10 +98,7 @@ impl Member {
                 self.watcher.applying(&object, &version);
                 let (outcome, health) = self.apply(&object, &version, &bytes, again).await;
                 hit(Point::AfterApply);
-                if let Some((health, ended)) = health {
-                    engine.tell(Input::Health(object.clone(), health, ended)).await;
-                }
-                engine.tell(Input::Applied(object, hash, outcome)).await;
+                engine.tell(Input::Applied(object, hash, outcome, health)).await;
             }
             Task::Remove { object, version, live, ours } => {
                 hit(Point::BeforeRemove);

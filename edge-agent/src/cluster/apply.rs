@@ -15,7 +15,7 @@ use super::health::{self, Verdict};
 use super::object::{AGENT, CREATED_BY, Meta, ORIGIN, ObjectId, Origin, Partial};
 use super::outcome::{Refusal, Stop};
 use super::projection::{Projection, culprit, project};
-use super::{autoscaler, owner};
+use super::{autoscaler, owner, secret};
 
 /// Rounds against somebody who makes and deletes the same object.
 const ROUNDS: usize = 4;
@@ -204,7 +204,8 @@ pub(super) fn object_path(resource: &Resource, id: &ObjectId) -> Result<String, 
 
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
-/// The stored bytes with our label and origin annotation inserted, and the replica count that an autoscaler has set.
+/// The stored bytes with our label and origin annotation inserted, the replica count that an autoscaler has set, and a Secret's
+/// `stringData` as `data`.
 fn marked(stored: &[u8], origin: Origin, replicas: Option<i64>) -> Result<Vec<u8>, Stop> {
     mark(stored, origin, replicas).map_err(|error| Stop::permanent("BadRequest", &format!("stored object can't be read: {error}")))
 }
@@ -222,9 +223,19 @@ fn mark(stored: &[u8], origin: Origin, replicas: Option<i64>) -> Result<Vec<u8>,
     if let Some(spec) = &spec {
         object.insert("spec".into(), spec);
     }
+    let data = if is_secret(&object) { secret::folded(object.get("data").copied(), object.get("stringData").copied())? } else { None };
+    if let Some(data) = &data {
+        object.remove("stringData");
+        object.insert("data".into(), data);
+    }
     let mut body = Vec::with_capacity(stored.len() + 128);
     serde_json::to_writer(&mut body, &object)?;
     Ok(body)
+}
+
+fn is_secret(object: &Raw) -> bool {
+    let is = |key: &str, value: &str| object.get(key).is_some_and(|raw| raw.get() == value);
+    is("kind", "\"Secret\"") && is("apiVersion", "\"v1\"")
 }
 
 fn map<'a>(object: &Raw<'a>, key: &str) -> Result<Raw<'a>, serde_json::Error> {

@@ -1,8 +1,10 @@
 //! The agent's hands against a real API server: nothing here is simulated.
 
+mod alone;
 mod apply;
 mod connect;
 mod delete;
+mod drift;
 mod facts;
 mod namespace;
 mod race;
