@@ -182,6 +182,7 @@ impl Watcher {
         let mut book = self.book();
         match ring {
             Ring::Changed(object, resource_version) => book.changed(&object, &resource_version, now),
+            Ring::Ended(object, verdict) => book.ended(&object, *verdict, now),
             Ring::Gone(object) => book.gone(&object, now),
             Ring::Listed(there) => book.listed(kind, &there, now),
         }

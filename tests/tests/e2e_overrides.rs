@@ -84,7 +84,7 @@ spec:
   priority: 600
   clusterAffinity: {{matchLabels: {{purpose: nothing}}}}
   feed: {feed}
-  overrides: [{{name: no, type: MergePatch, value: '{{\"metadata\":{{\"labels\":{{\"wrong\":\"yes\"}}}}}}'}}]
+  overrides: [{{name: none, type: MergePatch, value: '{{\"metadata\":{{\"labels\":{{\"wrong\":\"yes\"}}}}}}'}}]
 "
     )
 }

@@ -14,7 +14,7 @@ use super::discovery::{Discovery, Resource};
 use super::health::{self, Verdict};
 use super::object::{AGENT, CREATED_BY, Meta, ORIGIN, ObjectId, Origin, Partial};
 use super::outcome::{Refusal, Stop};
-use super::projection::{Projection, culprit, project};
+use super::projection::{Projection, culprit, project, rewritten};
 use super::{autoscaler, owner, secret};
 
 /// Rounds against somebody who makes and deletes the same object.
@@ -101,7 +101,9 @@ async fn attempt(api: &Api, discovery: &Discovery, id: &ObjectId, version: &str,
         let right = proven(code, live.is_some(), origin);
         if right == origin {
             let corrected = how.again.then(|| corrected(live.as_ref(), &answer, replicas.is_some())).flatten();
-            return Ok(Applied { corrected, ..result(id, &answer, origin)? });
+            let mut applied = Applied { corrected, ..result(id, &answer, origin)? };
+            applied.verdict.health.contested = rewritten(stored, &answer).unwrap_or_default();
+            return Ok(applied);
         }
         settled = Some(right);
     }

@@ -102,6 +102,32 @@ pub fn culprit(live: &[u8], applied: &[u8], autoscaled: bool) -> Option<Culprit>
     Some(Culprit { manager, field })
 }
 
+/// The first text of ours that the server keeps otherwise than it was sent, as an admission webhook makes it. What begins as a number
+/// does is left out: quantities, durations and addresses have many spellings, and the server's own is as good as ours.
+pub fn rewritten(sent: &[u8], answer: &[u8]) -> Option<String> {
+    let ours = ours(&entries(answer)?);
+    let (sent, kept) = (texts(&ours, sent)?, texts(&ours, answer)?);
+    let is_text = |text: &str| !text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first));
+    let differs = |(path, texts): &(&String, &Vec<String>)| match (texts.as_slice(), kept.get(*path).map(Vec::as_slice)) {
+        ([sent], Some([kept])) => sent != kept && is_text(sent),
+        _ => false,
+    };
+    let (path, texts) = sent.iter().find(differs)?;
+    Some(format!("admission changes {path} from {:?} to {:?}", texts[0], kept[path][0]))
+}
+
+/// Every owned text by path; more than one where a list holds a key twice.
+fn texts(ours: &Fields, object: &[u8]) -> Option<BTreeMap<String, Vec<String>>> {
+    let root: &RawValue = serde_json::from_slice(object).ok()?;
+    let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    walk(ours, Some(root), &mut String::new(), &mut |path, value| {
+        if let Some(text) = value.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()) {
+            texts.entry(path.to_owned()).or_default().push(text);
+        }
+    });
+    Some(texts)
+}
+
 fn entries(object: &[u8]) -> Option<Vec<Entry<'_>>> {
     Some(serde_json::from_slice::<Owned>(object).ok()?.metadata.managed_fields)
 }
@@ -244,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_admission_rewrites_is_named_and_another_spelling_is_not() {
+        let owned = json!({"f:spec": {"f:image": {}, "f:cpu": {}, "f:count": {}, "f:gone": {}}});
+        let answer = |image: &str| object(&owned, &[], json!({"image": image, "cpu": "500m", "count": 2}));
+        let sent = json!({"spec": {"image": "x/y:1", "cpu": "0.5", "count": 1, "gone": "z"}}).to_string();
+        assert_eq!(rewritten(sent.as_bytes(), &answer("x/y:1")), None);
+        let told = rewritten(sent.as_bytes(), &answer("mirror/y:1")).unwrap();
+        assert_eq!(told, r#"admission changes .spec.image from "x/y:1" to "mirror/y:1""#);
+    }
+
+    #[test]
     fn replicas_are_kept_apart() {
         let owned = json!({"f:spec": {"f:replicas": {}, "f:x": {}}});
         let (two, five) = (object(&owned, &[], json!({"replicas": 2, "x": 1})), object(&owned, &[], json!({"replicas": 5, "x": 1})));
@@ -267,6 +303,7 @@ mod tests {
     fn odd_answers_do_no_harm() {
         for text in ["", "[]", "3", "{}", r#"{"metadata":{}}"#, r#"{"metadata":{"managedFields":[{"fieldsV1":3}]},"spec":[]}"#] {
             let _ = (project(text.as_bytes()), culprit(text.as_bytes(), text.as_bytes(), false));
+            let _ = rewritten(text.as_bytes(), text.as_bytes());
         }
         let odd = json!({"f:spec": {"k:nonsense": {"f:x": {}}, "i:-1": {}, "v:": {}, "plain": {"f:y": {}}}});
         assert!(project(&object(&odd, &[], json!("text"))).is_some());

@@ -1,4 +1,6 @@
 //! The doorbell: one metadata watch of one kind, told by object and version. Nothing of an event is kept.
+//!
+//! Kinds that run once are watched whole: one that has run may be gone, by its time to live, before anybody can look at it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,9 +9,11 @@ use bus_schema::id::ObjectId;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::api::{Accept, Api, Failure, MAX_ANSWER, escape};
 use super::discovery::Resource;
+use super::health::{self, Verdict};
 use super::list::Pager;
 use super::object::{AGENT, CREATED_BY, Meta, Partial};
 
@@ -18,10 +22,12 @@ const WATCH_SECONDS: u64 = 240;
 const PATIENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 
 /// What is heard of one kind.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Ring {
     /// The object is there in this version.
     Changed(ObjectId, String),
+    /// A run-once has run.
+    Ended(ObjectId, Box<Verdict>),
     /// It is gone, or does not carry our label any more.
     Gone(ObjectId),
     /// All that is there.
@@ -36,10 +42,11 @@ pub struct Doorbell {
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     #[serde(rename = "type")]
     kind: String,
-    object: Object,
+    #[serde(borrow)]
+    object: &'a RawValue,
 }
 
 /// An object's metadata, or a `Status`.
@@ -77,6 +84,10 @@ impl Doorbell {
         listened
     }
 
+    fn runs_once(&self) -> bool {
+        matches!((self.resource.group.as_str(), self.resource.kind.as_str()), ("batch", "Job") | ("", "Pod"))
+    }
+
     async fn list(&mut self, api: &Api, ring: &mut (dyn FnMut(Ring) + Send)) -> Result<(), Failure> {
         let mut pager = Pager::new(&self.resource.collection(""), &selector(), Accept::MetadataList);
         let mut all = BTreeSet::new();
@@ -99,7 +110,8 @@ impl Doorbell {
             escape(&self.resource_version),
             escape(&selector()),
         );
-        let mut lines = Lines { body: api.open(&path, Accept::Metadata).await?, held: Vec::new(), searched: 0 };
+        let accept = if self.runs_once() { Accept::Whole } else { Accept::Metadata };
+        let mut lines = Lines { body: api.open(&path, accept).await?, held: Vec::new(), searched: 0 };
         let end = tokio::time::Instant::now() + PATIENCE;
         while let Ok(next) = tokio::time::timeout_at(end, lines.next()).await {
             match next? {
@@ -111,18 +123,24 @@ impl Doorbell {
     }
 
     fn event(&mut self, line: &[u8], ring: &mut (dyn FnMut(Ring) + Send)) -> Result<(), Failure> {
-        let event: Event =
-            serde_json::from_slice(line).map_err(|error| Failure::Unavailable(format!("a watch event can't be read: {error}")))?;
-        let meta = event.object.metadata;
+        let unreadable = |error| Failure::Unavailable(format!("a watch event can't be read: {error}"));
+        let event: Event = serde_json::from_slice(line).map_err(unreadable)?;
+        let Object { code, metadata: meta } = serde_json::from_str(event.object.get()).map_err(unreadable)?;
         if event.kind == "ERROR" {
             self.resource_version.clear();
-            return match event.object.code {
+            return match code {
                 410 => Ok(()),
                 code => Err(Failure::Unavailable(format!("the watch ended with {code}"))),
             };
         }
         self.resource_version.clone_from(&meta.resource_version);
         let object = meta.id(&self.resource.group, &self.resource.kind);
+        if self.runs_once() && event.kind != "BOOKMARK" {
+            let verdict = health::judge(&object.group, &object.kind, event.object.get().as_bytes());
+            if verdict.ended {
+                ring(Ring::Ended(object.clone(), Box::new(verdict)));
+            }
+        }
         match event.kind.as_str() {
             "ADDED" | "MODIFIED" => ring(Ring::Changed(object, meta.resource_version)),
             "DELETED" => ring(Ring::Gone(object)),

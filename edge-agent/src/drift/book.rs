@@ -81,6 +81,8 @@ struct Entry {
     asked: Option<Millis>,
     verdict: Verdict,
     told: Option<Health>,
+    /// What admission makes of the content that was applied last.
+    rewritten: String,
 }
 
 /// Every object that was applied or found.
@@ -118,6 +120,14 @@ impl Book {
     pub fn gone(&mut self, object: &ObjectId, now: Millis) {
         if self.entries.get(object).is_some_and(|entry| entry.present) {
             self.rang(object, now);
+        }
+    }
+
+    /// A run-once has run; whether it is still there is another question, and it may be gone before it is looked at.
+    pub fn ended(&mut self, object: &ObjectId, verdict: Verdict, now: Millis) {
+        if let Some(entry) = self.entries.get_mut(object) {
+            entry.verdict = verdict;
+            self.schedule(object, now);
         }
     }
 
@@ -171,6 +181,10 @@ impl Book {
         baseline.is_some_and(|baseline| baseline.replicas != projection.replicas)
     }
 
+    fn has_ended(&self, object: &ObjectId) -> bool {
+        self.entries.get(object).is_some_and(|entry| entry.verdict.ended)
+    }
+
     /// A look has ended.
     pub fn looked(&mut self, look: &Look, seen: Seen, now: Millis) -> Told {
         let Some(entry) = self.entries.get_mut(&look.object) else { return Told::default() };
@@ -192,6 +206,7 @@ impl Book {
                 self.schedule(&look.object, now + RETRY);
                 Told::default()
             }
+            Seen::Gone if self.has_ended(&look.object) => Told { health: self.news(&look.object), drifted: false },
             Seen::Gone => Told { health: None, drifted: self.drifted(&look.object, now) },
             Seen::Live(sight) => self.saw(&look.object, *sight, now),
         }
@@ -251,7 +266,7 @@ impl Book {
     fn news(&mut self, object: &ObjectId) -> Option<(Health, bool)> {
         let entry = self.entries.get_mut(object)?;
         let mut health = entry.verdict.health.clone();
-        health.contested = entry.drift.as_ref().and_then(Drift::contested).unwrap_or_default().to_owned();
+        health.contested = entry.drift.as_ref().and_then(Drift::contested).unwrap_or(&entry.rewritten).to_owned();
         if !health.contested.is_empty() && health.reason.is_empty() {
             health.reason = "Contested".into();
         }
@@ -287,6 +302,7 @@ impl Book {
         }
         let pods = sight.verdict.pods.is_some();
         entry.verdict = sight.verdict;
+        entry.rewritten = std::mem::take(&mut entry.verdict.health.contested);
         // What its pods said is better than nothing until they are asked again.
         if let Some(told) = entry.told.as_ref().filter(|told| pods && told.level > entry.verdict.health.level) {
             let (level, reason, message) = (told.level, told.reason.clone(), told.message.clone());

@@ -175,3 +175,29 @@ fn a_look_that_failed_is_taken_again() {
     assert_eq!(book.looked(&failed, Seen::Failed, 2_100), Told::default());
     assert_eq!(book.due(), Some(7_100));
 }
+
+#[test]
+fn a_job_that_ended_and_went_before_anybody_looked_is_finished_and_not_missed() {
+    let mut book = book();
+    book.ended(&web(), Verdict { ended: true, ..verdict(Level::Finished, "") }, 100);
+    book.gone(&web(), 101);
+    let look = book.next(102).expect("a look is due");
+    let told = book.looked(&look, Seen::Gone, 103);
+    let (health, ended) = told.health.expect("that it ended is news");
+    assert_eq!((health.level, ended, told.drifted), (Level::Finished as i32, true, false));
+}
+
+#[test]
+fn what_admission_rewrites_is_contested_until_the_next_apply_says_otherwise() {
+    let mut book = book();
+    book.applying(&web(), "v1");
+    let mut rewritten = sight("2", 2);
+    rewritten.verdict.health.contested = "admission changes .spec.image".into();
+    let (health, _) = book.applied(&web(), rewritten, None, 10).expect("news");
+    assert_eq!((health.reason.as_str(), health.contested.as_str()), ("Contested", "admission changes .spec.image"));
+    book.changed(&web(), "3", 5_000);
+    assert_eq!(look(&mut book, sight("3", 2), 5_000), Told::default());
+    book.applying(&web(), "v1");
+    let (health, _) = book.applied(&web(), sight("4", 2), None, 9_000).expect("news");
+    assert_eq!(health.contested, "");
+}
