@@ -175,3 +175,16 @@ fn a_look_that_failed_is_taken_again() {
     assert_eq!(book.looked(&failed, Seen::Failed, 2_100), Told::default());
     assert_eq!(book.due(), Some(7_100));
 }
+
+#[test]
+fn corrections_that_nobody_makes_are_asked_for_ever_more_rarely() {
+    let mut book = book();
+    let mut asked = 0;
+    for n in 0..600 {
+        let now = 2_000 + n * 1_000;
+        book.changed(&web(), &n.to_string(), now);
+        let told = book.next(now).map(|look| book.looked(&look, Seen::Live(Box::new(sight(&n.to_string(), 2))), now));
+        asked += usize::from(told.is_some_and(|told| told.drifted));
+    }
+    assert!((8..=11).contains(&asked), "{asked}");
+}
