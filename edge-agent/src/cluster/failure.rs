@@ -101,7 +101,17 @@ impl Status {
     /// A failing webhook answers 500 for the objects it looks at only, so it must not count as an outage.
     fn says_nothing_about_the_object(&self) -> bool {
         let by_webhook = self.code == 500 && self.message.contains("webhook");
-        matches!(self.code, 401 | 429 | 500..) && !by_webhook
+        matches!(self.code, 401 | 429 | 500..) && !by_webhook && !self.is_about_the_schema()
+    }
+
+    /// The server says 500 to an apply that does not fit the kind's schema.
+    fn is_about_the_schema(&self) -> bool {
+        self.code == 500 && self.message.contains("failed to create typed patch object")
+    }
+
+    /// A list that has one key twice is refused until it is mended; another misfit may pass with a new definition.
+    fn has_a_key_twice(&self) -> bool {
+        self.is_about_the_schema() && self.message.contains("duplicate entries for key")
     }
 
     /// A 404 about an object proves that it is absent; one about a path proves nothing, since another version may be
@@ -114,7 +124,7 @@ impl Status {
     pub fn is_permanent(&self) -> bool {
         let passing = self.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
             || (self.code == 403 && self.message.contains("exceeded quota"));
-        matches!(self.code, 400 | 403 | 405 | 413 | 415 | 422) && !passing
+        (matches!(self.code, 400 | 403 | 405 | 413 | 415 | 422) && !passing) || self.has_a_key_twice()
     }
 }
 
@@ -144,6 +154,13 @@ mod tests {
     fn a_failing_webhook_is_about_the_object_and_passes() {
         let status = status(500, r#"{"message":"failed calling webhook \"a.b\": refused"}"#);
         assert!(!status.is_permanent());
+    }
+
+    #[test]
+    fn an_object_that_does_not_fit_its_schema_is_no_outage_and_a_key_twice_stays() {
+        let misfit = |why: &str| format!(r#"{{"message":"failed to create typed patch object (shop/web; apps/v1): .spec.env: {why}"}}"#);
+        assert!(status(500, &misfit("duplicate entries for key [name=A]")).is_permanent());
+        assert!(!status(500, &misfit("field not declared in schema")).is_permanent());
     }
 
     #[test]

@@ -14,6 +14,8 @@ const COALESCE: Millis = 1_000;
 /// First pause before an unwell workload's pods are asked again; grows by half to [`MAX_UNWELL`].
 const FIRST_UNWELL: Millis = 2_000;
 const MAX_UNWELL: Millis = 30_000;
+/// Doublings of the pause between corrections that are asked for in vain.
+const MAX_IN_VAIN: u32 = 9;
 /// Pause after a look that failed.
 const RETRY: Millis = 5_000;
 
@@ -79,6 +81,8 @@ struct Entry {
     due: Option<Millis>,
     unwell: Millis,
     asked: Option<Millis>,
+    /// Corrections asked for in vain: the object is not desired as it is, or its content is refused.
+    in_vain: u32,
     verdict: Verdict,
     told: Option<Health>,
     /// What admission makes of the content that was applied last.
@@ -236,17 +240,19 @@ impl Book {
     /// Whether a drift that was seen is to be corrected now; else it is looked at again when it may be.
     fn drifted(&mut self, object: &ObjectId, now: Millis) -> bool {
         let Some(entry) = self.entries.get_mut(object) else { return false };
-        let next = entry.drift.as_ref().map_or(0, Drift::next).max(entry.asked.map_or(0, |asked| asked + COALESCE));
+        let patience = COALESCE << entry.in_vain.min(MAX_IN_VAIN);
+        let next = entry.drift.as_ref().map_or(0, Drift::next).max(entry.asked.map_or(0, |asked| asked + patience));
         if next > now {
             self.schedule(object, next);
             return false;
         }
-        entry.asked = Some(now);
+        (entry.asked, entry.in_vain) = (Some(now), entry.in_vain.saturating_add(1));
         true
     }
 
     fn calm_down(&mut self, object: &ObjectId, now: Millis) {
         let Some(entry) = self.entries.get_mut(object) else { return };
+        (entry.asked, entry.in_vain) = (None, 0);
         let Some(calm) = entry.drift.as_ref().map(Drift::calm) else { return };
         match calm <= now {
             true => entry.drift = None,
@@ -361,7 +367,7 @@ impl Entry {
     fn end_apply(&mut self) {
         self.applying = false;
         self.epoch += 1;
-        self.asked = None;
+        (self.asked, self.in_vain) = (None, 0);
     }
 }
 

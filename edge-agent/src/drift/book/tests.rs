@@ -201,3 +201,16 @@ fn what_admission_rewrites_is_contested_until_the_next_apply_says_otherwise() {
     let (health, _) = book.applied(&web(), sight("4", 2), None, 9_000).expect("news");
     assert_eq!(health.contested, "");
 }
+
+#[test]
+fn corrections_that_nobody_makes_are_asked_for_ever_more_rarely() {
+    let mut book = book();
+    let mut asked = 0;
+    for n in 0..600 {
+        let now = 2_000 + n * 1_000;
+        book.changed(&web(), &n.to_string(), now);
+        let told = book.next(now).map(|look| book.looked(&look, Seen::Live(Box::new(sight(&n.to_string(), 2))), now));
+        asked += usize::from(told.is_some_and(|told| told.drifted));
+    }
+    assert!((8..=11).contains(&asked), "{asked}");
+}
