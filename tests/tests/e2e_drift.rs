@@ -176,10 +176,9 @@ fn an_immutable_field_is_one_clear_report(road: &Road) -> Result<()> {
     hub.run(["patch", "deployment", "web", "-n", "calm", "--type=json", "-p", selector])?;
     let told = |found: &Value| condition(found, "Applied").is_some_and(|applied| applied.to_string().contains("immutable"));
     let found = hub.wait_until(["subscription", "calm"], SOON, told)?;
-    ensure!(
-        condition(&found, "Applied").is_some_and(|applied| applied.to_string().contains("Deployment calm/web")),
-        "the object is not named"
-    );
+    let applied = condition(&found, "Applied").map(ToString::to_string).unwrap_or_default();
+    println!("{applied}");
+    ensure!(applied.contains("Deployment") && applied.contains("calm/web"), "the object is not named: {applied}");
     std::thread::sleep(Duration::from_secs(5));
     let again = hub.get(["subscription", "calm"])?;
     ensure!(condition(&again, "Applied") == condition(&found, "Applied"), "the report changed: it is tried in a loop");
