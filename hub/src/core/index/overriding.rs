@@ -305,10 +305,10 @@ impl Index {
         let Self { clusters, fed_by, dirty_clusters, .. } = self;
         for (key, cluster) in clusters.iter_mut() {
             let had = old.is_some_and(|old| cluster.is_covered(key, &old.over));
-            if let Some(old) = old.filter(|_| had) {
-                if let Ok(at) = cluster.overrides.binary_search_by(|other| sorting(other).cmp(&sorting(old))) {
-                    cluster.overrides.remove(at);
-                }
+            if let Some(old) = old.filter(|_| had)
+                && let Ok(at) = cluster.overrides.binary_search_by(|other| sorting(other).cmp(&sorting(old)))
+            {
+                cluster.overrides.remove(at);
             }
             let has = new.is_some_and(|new| cluster.is_covered(key, &new.over));
             if let Some(new) = new.filter(|_| has) {
