@@ -38,7 +38,7 @@ impl Index {
         let (Some(cluster), Some(template)) = (self.clusters.get(key), self.template(&entry.object)) else {
             return Vec::new();
         };
-        let own = cluster.overrides.iter().map(|revision| &revision.over).filter(|over| over.object == entry.object);
+        let own = cluster.overrides_of(&entry.object).iter().map(|revision| &revision.over);
         apply(template, own, &cluster.values(key)).steps
     }
 }

@@ -264,6 +264,7 @@ impl Index {
     }
 
     fn touch_subscription(&mut self, key: &SubscriptionKey) {
+        self.overrides.forget_relevant();
         self.lists.retain(|(bound, _), _| !bound.contains(key));
         self.dirty_subscriptions.insert(key.clone());
         let Some(subscription) = self.subscriptions.get(key) else {

@@ -144,6 +144,22 @@ fn an_override_that_changes_nothing_or_that_nobody_feeds_plans_nothing() {
 }
 
 #[test]
+fn overrides_of_other_feeds_and_other_clusters_are_no_work() {
+    let mut index = planned();
+    for number in 0..200 {
+        let other = json!({ "feed": { "name": format!("other-{number}") } });
+        index.apply_override(global(&format!("feed-{number}"), "ApplyNow", "data: {v: '2'}", other));
+        let nobody = json!({ "clusterAffinity": { "matchLabels": { "tier": "none" } } });
+        index.apply_override(global(&format!("tier-{number}"), "ApplyNow", "data: {v: '2'}", nobody));
+    }
+    assert!(index.dirty_clusters.is_empty());
+    let (key, bound) = (ClusterKey::new("clusternet-a", "a"), index.clusters[&ClusterKey::new("clusternet-a", "a")].bound.clone());
+    assert_eq!(index.relevant(&bound).len(), 1, "of all feeds, only its own is looked at");
+    let relevant = index.relevant(&bound);
+    assert!(index.clusters[&key].overrides_of(&relevant[0]).is_empty(), "of its overrides, only those for its labels");
+}
+
+#[test]
 fn an_explanation_names_each_override_in_order() {
     let mut index = planned();
     index.apply_override(global("g", "ApplyNow", "data: {v: '2'}", json!({})));

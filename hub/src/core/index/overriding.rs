@@ -30,6 +30,8 @@ pub struct Overrides {
     known: BTreeMap<OverrideKey, Known>,
     by_object: BTreeMap<ObjectId, BTreeSet<OverrideKey>>,
     results: HashMap<ObjectId, Results>,
+    /// What there are overrides for of all that a set of Subscriptions feeds; forgotten whenever either side changes.
+    relevant: HashMap<BTreeSet<SubscriptionKey>, Arc<[ObjectId]>>,
     /// The last number given to a revision or a result.
     last: u64,
     /// Lists were given out, so there is something that ApplyLater spares.
@@ -84,6 +86,11 @@ impl Overrides {
     /// Takes note that lists were given out.
     pub fn note_planned(&mut self) {
         self.planned = true;
+    }
+
+    /// Takes note that Subscriptions feed other objects than before.
+    pub fn forget_relevant(&mut self) {
+        self.relevant.clear();
     }
 
     /// Forgets what was made of an object whose template changed.
@@ -201,18 +208,34 @@ impl Index {
 
     /// What the overrides make of the objects that a cluster is fed, and of nothing else.
     pub(super) fn overlay(&mut self, key: &ClusterKey) -> Overlay {
-        let Self { clusters, templates, fed_by, overrides, .. } = self;
+        let Some(bound) = self.clusters.get(key).filter(|cluster| !cluster.overrides.is_empty()).map(|cluster| cluster.bound.clone())
+        else {
+            return Overlay::new();
+        };
+        let relevant = self.relevant(&bound);
+        let Self { clusters, templates, overrides, .. } = self;
         let Some(cluster) = clusters.get(key) else {
             return Overlay::new();
         };
-        let fed = |object: &ObjectId| fed_by.get(object).is_some_and(|users| !users.is_disjoint(&cluster.bound));
-        let groups = cluster.overrides.chunk_by(|one, two| one.over.object == two.over.object);
-        let groups = groups.filter(|group| fed(&group[0].over.object));
-        let made = groups.filter_map(|group| {
-            let template = super::first_template(templates, &group[0].over.object)?;
-            Some(overrides.result(template, group, key, cluster, clusters.len()))
+        let made = relevant.iter().filter_map(|object| {
+            let own = cluster.overrides_of(object);
+            let template = super::first_template(templates, object).filter(|_| !own.is_empty())?;
+            Some(overrides.result(template, own, key, cluster, clusters.len()))
         });
         made.collect()
+    }
+
+    /// The objects, sorted, that these Subscriptions feed and that there are overrides for.
+    pub(super) fn relevant(&mut self, bound: &BTreeSet<SubscriptionKey>) -> Arc<[ObjectId]> {
+        if let Some(found) = self.overrides.relevant.get(bound) {
+            return found.clone();
+        }
+        let subscriptions = bound.iter().filter_map(|key| self.subscriptions.get(key));
+        let fed = subscriptions.flat_map(|subscription| subscription.feeds.keys());
+        let overridden: BTreeSet<&ObjectId> = fed.filter(|object| self.overrides.by_object.contains_key(object)).collect();
+        let found: Arc<[ObjectId]> = overridden.into_iter().cloned().collect();
+        self.overrides.relevant.insert(bound.clone(), found.clone());
+        found
     }
 
     /// Keeps what failed on a cluster, and has its Subscriptions tell if that is news.
@@ -240,7 +263,9 @@ impl Index {
     /// Whether something that an override covers may be on a cluster.
     fn is_out(&self, over: &Override) -> bool {
         let users: BTreeSet<SubscriptionKey> = self.fed_by.get(&over.object).cloned().unwrap_or_default();
-        let covered = |(key, cluster): (&ClusterKey, &Cluster)| cluster.is_covered(key, over) && !users.is_disjoint(&cluster.bound);
+        let covered = |(key, cluster): (&ClusterKey, &Cluster)| {
+            cluster.emitted.is_some() && cluster.is_covered(key, over) && !users.is_disjoint(&cluster.bound)
+        };
         !users.is_empty() && self.clusters.iter().any(covered)
     }
 
@@ -255,6 +280,7 @@ impl Index {
 
     /// Makes what is known of an override agree everywhere; none forgets it.
     fn know(&mut self, key: &OverrideKey, known: Option<Known>) {
+        self.overrides.forget_relevant();
         let old = self.overrides.known.remove(key).map(|old| old.objects()).unwrap_or_default();
         let new = known.as_ref().map(Known::objects).unwrap_or_default();
         for object in old.difference(&new) {
@@ -279,8 +305,10 @@ impl Index {
         let Self { clusters, fed_by, dirty_clusters, .. } = self;
         for (key, cluster) in clusters.iter_mut() {
             let had = old.is_some_and(|old| cluster.is_covered(key, &old.over));
-            if let Some(old) = old.filter(|_| had) {
-                cluster.overrides.retain(|revision| revision.number != old.number);
+            if let Some(old) = old.filter(|_| had)
+                && let Ok(at) = cluster.overrides.binary_search_by(|other| sorting(other).cmp(&sorting(old)))
+            {
+                cluster.overrides.remove(at);
             }
             let has = new.is_some_and(|new| cluster.is_covered(key, &new.over));
             if let Some(new) = new.filter(|_| has) {

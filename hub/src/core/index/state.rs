@@ -113,6 +113,13 @@ impl Cluster {
         over.covers(&key.namespace, &self.labels)
     }
 
+    /// The overrides of one object that cover it, in their order.
+    pub fn overrides_of(&self, object: &ObjectId) -> &[Arc<Revision>] {
+        let from = self.overrides.partition_point(|revision| revision.over.object < *object);
+        let rest = self.overrides.get(from..).unwrap_or_default();
+        rest.get(..rest.partition_point(|revision| revision.over.object == *object)).unwrap_or_default()
+    }
+
     /// What the variables in overrides stand for on it.
     pub fn values<'a>(&'a self, key: &'a ClusterKey) -> ClusterValues<'a> {
         ClusterValues { key, id: &self.cluster_id, labels: &self.labels, annotations: &self.annotations }
