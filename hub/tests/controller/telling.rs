@@ -84,7 +84,7 @@ fn says(subscription: &Subscription, kind: &str, status: &str) -> bool {
 
 fn report(cluster: &ClusterKey, states: Vec<(&ObjectId, ObjectState)>, rv: u64) -> ClusterReport {
     let object =
-        |(object, state): (&ObjectId, ObjectState)| ObjectReport { object: object.clone(), bundles: Vec::new(), state, healthy: None };
+        |(object, state): (&ObjectId, ObjectState)| ObjectReport { object: object.clone(), bundles: Vec::new(), state, health: None };
     ClusterReport {
         cluster: cluster.clone(),
         listed_at_rv: Some(rv),

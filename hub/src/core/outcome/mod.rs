@@ -5,7 +5,10 @@
 
 mod cluster;
 mod condition;
+mod replicas;
+mod rows;
 mod subscription;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -22,6 +25,8 @@ use super::report::{ClusterReport, ObjectReport};
 pub const MAX_CLUSTERS: usize = 500;
 /// How many rows of one feed on one cluster a Subscription's status has, of about 110 bytes each.
 pub const MAX_DETAILS: usize = 5_000;
+/// How many clusters that are not well a Subscription's status names.
+pub const MAX_UNHEALTHY: usize = 100;
 /// How many pending objects a ManagedCluster's status names.
 pub const MAX_PENDING: usize = 100;
 
@@ -83,11 +88,13 @@ impl Outcomes {
         let state = self.clusters.entry(cluster.clone()).or_default();
         let known = state.report.take().and_then(|old| old.facts);
         report.facts = report.facts.or(known);
-        state.objects.clear();
+        let before = std::mem::take(&mut state.objects);
         for object in &report.objects {
             state.objects.entry(object.object.clone()).or_default().push(object.clone());
         }
         state.report = Some(report);
+        let moved = state.entries().iter().filter(|entry| before.get(&entry.object) != state.objects.get(&entry.object));
+        self.dirty_subscriptions.extend(moved.map(|entry| entry.bundle.key()));
         self.judge(&cluster);
         self.dirty_clusters.insert(cluster);
     }
@@ -111,9 +118,19 @@ impl Outcomes {
 
 impl ClusterState {
     fn judge(&self) -> BTreeMap<SubscriptionRef, Verdict> {
-        let entries = self.plan.as_ref().map(|(_, entries)| entries.as_ref()).unwrap_or_default();
-        let bundles = entries.chunk_by(|one, two| one.bundle == two.bundle);
+        let bundles = self.entries().chunk_by(|one, two| one.bundle == two.bundle);
         bundles.map(|entries| (entries[0].bundle.clone(), Verdict::of(self, entries))).collect()
+    }
+
+    fn entries(&self) -> &[DesiredEntry] {
+        self.plan.as_ref().map(|(_, entries)| entries.as_ref()).unwrap_or_default()
+    }
+
+    /// The entry of one Subscription for one object.
+    fn entry(&self, bundle: &SubscriptionRef, object: &ObjectId) -> Option<&DesiredEntry> {
+        let entries = self.entries();
+        let found = entries.binary_search_by(|entry| (&entry.bundle, &entry.object).cmp(&(bundle, object)));
+        found.ok().map(|index| &entries[index])
     }
 
     fn is_connected(&self) -> bool {
