@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod discovery;
 pub mod failure;
 pub mod identity;
+pub mod live;
 mod meta;
 pub mod openapi;
 mod patch;

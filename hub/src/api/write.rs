@@ -210,7 +210,7 @@ pub async fn delete(call: &Call, body: &[u8]) -> Result<Response, Failure> {
 /// Deletes what is selected, and answers what that was.
 pub async fn delete_collection(call: &Call) -> Result<Response, Failure> {
     let selector: Selector = read::selector(&call.target, &call.options)?;
-    let everything = read::fetch(call.state.store(), &call.target, &selector, None, 0).await?;
+    let everything = read::fetch(&call.state, &call.target, &selector, None, 0).await?;
     let options = DeleteOptions { dry_run: call.options.dry_run, ..DeleteOptions::default() };
     let mut deleted = Vec::new();
     for item in everything.items {

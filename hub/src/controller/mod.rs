@@ -6,6 +6,7 @@
 
 mod backoff;
 pub mod latest;
+pub mod live;
 mod merge;
 pub mod planner;
 pub mod registration;

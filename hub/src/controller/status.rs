@@ -4,6 +4,7 @@
 //! patch of the status sub-resource, so that fields of other writers stay; a write that fails is computed anew.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
@@ -24,6 +25,9 @@ use crate::core::outcome::Outcomes;
 use crate::core::plan::DesiredList;
 use crate::core::report::ClusterReport;
 use crate::kinds::{ManagedCluster, ManagedClusterStatus, Subscription, SubscriptionStatus};
+
+/// What is known of all clusters, for the writer and for those who read.
+pub type SharedOutcomes = Arc<RwLock<Outcomes>>;
 
 const REST: Duration = Duration::from_secs(1);
 const MAX_WRITES: usize = 16;
@@ -62,7 +66,7 @@ enum Outcome {
 
 struct Writer {
     client: Client,
-    outcomes: Outcomes,
+    outcomes: SharedOutcomes,
     /// Statuses as last read or written.
     known: HashMap<StatusKey, Stored>,
     schedule: Schedule<StatusKey>,
@@ -72,18 +76,18 @@ struct Writer {
 /// Writes statuses until cancelled; a sender that is gone is not waited for.
 pub async fn run(
     client: Client,
+    outcomes: SharedOutcomes,
     mut inputs: latest::Receiver<StatusKey, StatusInput>,
     mut reports: latest::Receiver<ClusterKey, ClusterReport>,
     shutdown: CancellationToken,
 ) {
-    let mut writer =
-        Writer { client, outcomes: Outcomes::default(), known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
+    let mut writer = Writer { client, outcomes, known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
     loop {
         let next = writer.next_start();
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some((_, input)) = inputs.recv() => writer.take_input(input),
-            Some((_, report)) = reports.recv() => writer.outcomes.report(report),
+            Some((_, report)) = reports.recv() => writer.outcomes_mut().report(report),
             Some(done) = writer.tasks.join_next() => writer.finish(done),
             () = sleep_until(next), if next.is_some() => {}
         }
@@ -96,16 +100,24 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 impl Writer {
+    fn outcomes(&self) -> RwLockReadGuard<'_, Outcomes> {
+        self.outcomes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outcomes_mut(&self) -> RwLockWriteGuard<'_, Outcomes> {
+        self.outcomes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_input(&mut self, input: StatusInput) {
         match input {
-            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes.plan(cluster, cluster_id, rv, entries),
+            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes_mut().plan(cluster, cluster_id, rv, entries),
             StatusInput::ClusterRemoved(cluster) => {
-                self.outcomes.remove_cluster(&cluster);
+                self.outcomes_mut().remove_cluster(&cluster);
                 self.known.remove(&StatusKey::Cluster(cluster));
             }
-            StatusInput::Facts(facts) => self.outcomes.subscription(*facts),
+            StatusInput::Facts(facts) => self.outcomes_mut().subscription(*facts),
             StatusInput::SubscriptionRemoved(key) => {
-                self.outcomes.remove_subscription(&key);
+                self.outcomes_mut().remove_subscription(&key);
                 self.known.remove(&StatusKey::Subscription(key));
             }
         }
@@ -117,7 +129,7 @@ impl Writer {
     }
 
     fn start(&mut self) {
-        let (subscriptions, clusters) = self.outcomes.take_touched();
+        let (subscriptions, clusters) = self.outcomes_mut().take_touched();
         let now = Instant::now();
         let touched = subscriptions.into_iter().map(StatusKey::Subscription).chain(clusters.into_iter().map(StatusKey::Cluster));
         touched.for_each(|key| self.schedule.touch(key, now));
@@ -147,11 +159,11 @@ impl Writer {
         let now = Timestamp::now();
         match (key, known) {
             (StatusKey::Cluster(key), Stored::Cluster(known)) => {
-                let new = self.outcomes.cluster_status(key, known, now)?;
+                let new = self.outcomes().cluster_status(key, known, now)?;
                 Some((patch(&**known, &new)?, Stored::Cluster(Box::new(new))))
             }
             (StatusKey::Subscription(key), Stored::Subscription(known)) => {
-                let new = self.outcomes.subscription_status(key, known, now)?;
+                let new = self.outcomes().subscription_status(key, known, now)?;
                 Some((patch(&**known, &new)?, Stored::Subscription(Box::new(new))))
             }
             _ => None,

@@ -4,6 +4,7 @@
 //! bytes, `plan` resolves claims). `outcome` holds what agents reported and says what each status should be. `registry` answers
 //! registration requests.
 
+pub mod contact;
 pub mod id;
 pub mod index;
 pub mod outcome;
