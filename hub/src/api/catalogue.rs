@@ -114,7 +114,7 @@ fn own_kind(
         categories: &["clusternet"],
         namespaced: kind != "ClusterRegistrationRequest",
         role: Role::Own,
-        status: kind != "Manifest",
+        status: true,
         scale: false,
     }
 }

@@ -277,8 +277,12 @@ fn answer(call: &Call, code: StatusCode, object: Value) -> Response {
         return respond::json(code, scale::of(&object).to_string());
     }
     if call.target.is_template() {
+        let status = object.get("status").filter(|_| call.target.resource.status).cloned();
         let kept = projection::to_manifest(call.target.resource, object.clone(), None);
         object = projection::to_native(call.target.resource, &kept).unwrap_or(object);
+        if let (Some(status), Some(object)) = (status, object.as_object_mut()) {
+            object.insert("status".into(), status);
+        }
     }
     let object = respond::shaped(&call.target, object, Form::of(&call.parts.headers), &call.options);
     respond::json(code, object.to_string())

@@ -12,4 +12,5 @@ pub mod planner;
 pub mod registration;
 mod schedule;
 pub mod status;
+mod templates;
 mod watch;

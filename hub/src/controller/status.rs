@@ -21,10 +21,11 @@ use super::merge::difference;
 use super::schedule::Schedule;
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::SubscriptionFacts;
-use crate::core::outcome::Outcomes;
+use crate::core::outcome::{Outcomes, TemplateFacts};
 use crate::core::plan::DesiredList;
 use crate::core::report::ClusterReport;
-use crate::kinds::{ManagedCluster, ManagedClusterStatus, Subscription, SubscriptionStatus};
+use crate::kinds::names::RESERVED_NAMESPACE;
+use crate::kinds::{ManagedCluster, ManagedClusterStatus, Manifest, Subscription, SubscriptionStatus};
 
 /// What is known of all clusters, for the writer and for those who read.
 pub type SharedOutcomes = Arc<RwLock<Outcomes>>;
@@ -37,6 +38,8 @@ const MAX_WRITES: usize = 16;
 pub enum StatusKey {
     Cluster(ClusterKey),
     Subscription(SubscriptionKey),
+    /// A template, by the name of its Manifest.
+    Template(String),
 }
 
 /// What the planner tells the status writer.
@@ -46,6 +49,7 @@ pub enum StatusInput {
     ClusterRemoved(ClusterKey),
     Facts(Box<SubscriptionFacts>),
     SubscriptionRemoved(SubscriptionKey),
+    Template { manifest: String, facts: Option<TemplateFacts> },
 }
 
 /// A status as it is stored.
@@ -53,6 +57,7 @@ pub enum StatusInput {
 enum Stored {
     Cluster(Box<ManagedClusterStatus>),
     Subscription(Box<SubscriptionStatus>),
+    Template(Value),
 }
 
 /// What a task brought back.
@@ -86,7 +91,13 @@ pub async fn run(
         let next = writer.next_start();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some((_, input)) = inputs.recv() => writer.take_input(input),
+            Some((_, input)) = inputs.recv() => {
+                writer.take_input(input);
+                // All that is owed, before anything follows from it: a template's facts mean nothing without the lists sent before them.
+                while let Some((_, input)) = inputs.try_recv() {
+                    writer.take_input(input);
+                }
+            }
             Some((_, report)) = reports.recv() => writer.outcomes_mut().report(report),
             Some(done) = writer.tasks.join_next() => writer.finish(done),
             () = sleep_until(next), if next.is_some() => {}
@@ -120,6 +131,11 @@ impl Writer {
                 self.outcomes_mut().remove_subscription(&key);
                 self.known.remove(&StatusKey::Subscription(key));
             }
+            StatusInput::Template { manifest, facts } => {
+                // It may be another life of the same name: what was known of its status is read again.
+                self.known.remove(&StatusKey::Template(manifest.clone()));
+                self.outcomes_mut().template(manifest, facts);
+            }
         }
     }
 
@@ -130,8 +146,10 @@ impl Writer {
 
     fn start(&mut self) {
         let (subscriptions, clusters) = self.outcomes_mut().take_touched();
+        let templates = self.outcomes_mut().take_touched_templates();
         let now = Instant::now();
         let touched = subscriptions.into_iter().map(StatusKey::Subscription).chain(clusters.into_iter().map(StatusKey::Cluster));
+        let touched = touched.chain(templates.into_iter().map(StatusKey::Template));
         touched.for_each(|key| self.schedule.touch(key, now));
         while self.tasks.len() < MAX_WRITES {
             let Some(key) = self.schedule.take(now) else {
@@ -165,6 +183,10 @@ impl Writer {
             (StatusKey::Subscription(key), Stored::Subscription(known)) => {
                 let new = self.outcomes().subscription_status(key, known, now)?;
                 Some((patch(&**known, &new)?, Stored::Subscription(Box::new(new))))
+            }
+            (StatusKey::Template(name), Stored::Template(known)) => {
+                let new = self.outcomes().template_status(name, known, now)?;
+                Some((json!({ "status": difference(known, &new)? }), Stored::Template(new)))
             }
             _ => None,
         }
@@ -210,6 +232,10 @@ async fn read(client: Client, key: StatusKey) -> (StatusKey, Outcome) {
             let found = Api::<Subscription>::namespaced(client, &name.namespace).get_opt(&name.name).await;
             found.map(|found| found.map(|subscription| Stored::Subscription(Box::new(subscription.status.unwrap_or_default()))))
         }
+        StatusKey::Template(name) => {
+            let found = Api::<Manifest>::namespaced(client, RESERVED_NAMESPACE).get_opt(name).await;
+            found.map(|found| found.map(|manifest| Stored::Template(manifest.status.map_or(Value::Null, Value::Object))))
+        }
     };
     (key, status.map_or_else(Outcome::Failed, |status| status.map_or(Outcome::Gone, Outcome::Known)))
 }
@@ -224,6 +250,10 @@ async fn write(client: Client, key: StatusKey, patch: Value, new: Stored) -> (St
         StatusKey::Subscription(name) => {
             let api = Api::<Subscription>::namespaced(client, &name.namespace);
             api.patch_status(&name.name, &params, &patch).await.map(drop)
+        }
+        StatusKey::Template(name) => {
+            let api = Api::<Manifest>::namespaced(client, RESERVED_NAMESPACE);
+            api.patch_status(name, &params, &patch).await.map(drop)
         }
     };
     match written {
