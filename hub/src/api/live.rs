@@ -7,6 +7,9 @@ pub trait Live: Send + Sync {
     /// Brings what is stored of an object of this kind up to date, where memory knows better.
     fn fill(&self, kind: &str, object: &mut Value);
 
+    /// Whether this Subscription takes this ManagedCluster; what cannot be read is taken.
+    fn binds(&self, subscription: &Value, cluster: &Value) -> bool;
+
     /// All rows of a sub-resource of one object, sorted by their `key`, beginning after the row of this key, and at most `most` of
     /// them (0: all); none for an object that nothing is known of.
     fn rows(&self, kind: &str, namespace: &str, name: &str, after: Option<&str>, most: usize) -> Option<Rows>;

@@ -5,6 +5,7 @@
 //! kinds) are kept as Manifests and have no effect on the hub. Deliberately absent: TLS (the listener's), server-side apply (415),
 //! garbage collection by owner references, namespaces as anything but names.
 
+mod advice;
 pub mod catalogue;
 pub mod discovery;
 pub mod failure;
@@ -20,6 +21,7 @@ mod request;
 mod respond;
 mod review;
 pub mod rfc3339;
+mod rows;
 mod scale;
 mod schema;
 mod selector;

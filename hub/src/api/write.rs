@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::catalogue::{self, Resource, Role};
+use super::catalogue::Resource;
 use super::failure::Failure;
 use super::patch::Patch;
 use super::request::{self, Form};
@@ -13,7 +13,7 @@ use super::selector::Selector;
 use super::serve::Call;
 use super::state::stamp;
 use super::target::Target;
-use super::{meta, projection, read, scale};
+use super::{advice, meta, projection, read, scale};
 use crate::store::{Expect, Key, StoreError, Stored};
 
 /// How often a write that lost a race is decided again before the client hears of it.
@@ -30,7 +30,7 @@ pub async fn create(call: &Call, body: &[u8]) -> Result<Response, Failure> {
         let mut object = meta::prepare_create(resource, call.target.namespace.as_deref(), wanted.clone(), &stamp())?;
         let mut warnings = call.state.weed(resource, &mut object, call.options.validation)?;
         call.state.conform(resource, &mut object)?;
-        warnings.extend(missing_feeds(call, &object));
+        warnings.extend(advice::of(call, &object).await);
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match insert(call, &name, object).await {
             Err(failure) if failure.reason == "AlreadyExists" && wanted["metadata"]["name"].is_null() => {}
@@ -111,7 +111,8 @@ async fn change(call: &Call, wanted: impl Fn(&Value) -> Result<Value, Failure>) 
         if given.is_some_and(|version| version != current.version.to_string()) {
             return Err(overtaken());
         }
-        let (object, warnings) = prepare(call, &current.object, wanted)?;
+        let (object, mut warnings) = prepare(call, &current.object, wanted)?;
+        warnings.extend(advice::of(call, &object).await);
         match store_changed(call, current, object).await {
             Err(StoreError::Conflict { .. }) => {}
             outcome => return Ok(respond::warn(answer(call, StatusCode::OK, outcome?), &warnings)),
@@ -124,13 +125,10 @@ fn prepare(call: &Call, current: &Value, mut wanted: Value) -> Result<(Value, Ve
     let resource = call.target.resource;
     let status = call.target.subresource.as_deref() == Some("status");
     // Unknown fields are told of the client's object, before the parts that it may not write are set back.
-    let mut warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
+    let warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
     let prepare = if status { meta::prepare_status } else { meta::prepare_update };
     let mut object = prepare(resource, current, wanted)?;
     call.state.conform(resource, &mut object)?;
-    if !status {
-        warnings.extend(missing_feeds(call, &object));
-    }
     Ok((object, warnings))
 }
 
@@ -286,29 +284,4 @@ fn answer(call: &Call, code: StatusCode, object: Value) -> Response {
     }
     let object = respond::shaped(&call.target, object, Form::of(&call.parts.headers), &call.options);
     respond::json(code, object.to_string())
-}
-
-/// A sentence for each feed of a Subscription that has no template here yet.
-fn missing_feeds(call: &Call, object: &Value) -> Vec<String> {
-    if call.target.resource.kind != "Subscription" {
-        return Vec::new();
-    }
-    let feeds = object["spec"]["feeds"].as_array().into_iter().flatten().enumerate();
-    feeds.filter_map(|(index, feed)| missing_feed(call, index, feed)).collect()
-}
-
-fn missing_feed(call: &Call, index: usize, feed: &Value) -> Option<String> {
-    let text = |field: &str| feed[field].as_str().unwrap_or_default();
-    let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    let resource = catalogue::find_kind(group, text("kind")).filter(|resource| resource.role == Role::Template)?;
-    let namespace = resource.namespaced.then(|| text("namespace").to_owned());
-    let target = Target { resource, namespace, name: None, subresource: None };
-    let missing = matches!(call.state.store().get(&target.key(text("name"))), Ok(None));
-    let named = [text("namespace"), text("name")].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
-    missing.then(|| {
-        format!(
-            "spec.feeds[{index}]: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied",
-            resource.kind
-        )
-    })
 }

@@ -3,12 +3,16 @@
 use std::sync::{Arc, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::status::SharedOutcomes;
 use crate::api::live::{Live, Row, Rows};
 use crate::core::contact::Contacts;
 use crate::core::id::{ClusterKey, SubscriptionKey};
+use crate::core::placement::Placement;
+use crate::kinds::{ManagedCluster, SubscriptionSpec};
 
 /// What sync and status know, to be read.
 pub struct View {
@@ -29,6 +33,12 @@ impl Live for View {
         }
     }
 
+    fn binds(&self, subscription: &Value, cluster: &Value) -> bool {
+        let spec = SubscriptionSpec::deserialize(&subscription["spec"]);
+        let (Ok(spec), Ok(cluster)) = (spec, ManagedCluster::deserialize(cluster)) else { return true };
+        Placement::of(&spec).binds(cluster.labels(), &cluster.spec.taints)
+    }
+
     fn rows(&self, kind: &str, namespace: &str, name: &str, after: Option<&str>, most: usize) -> Option<Rows> {
         let outcomes = self.outcomes.read().unwrap_or_else(PoisonError::into_inner);
         let (rows, remaining) = match kind {
@@ -45,6 +55,15 @@ mod tests {
     use super::*;
     use crate::core::contact::Heard;
     use serde_json::json;
+
+    #[test]
+    fn a_subscription_takes_clusters_by_label_and_what_is_unreadable() {
+        let view = View { outcomes: SharedOutcomes::default(), contacts: Arc::default() };
+        let subscription = json!({"spec": {"subscribers": [{"clusterAffinity": {"matchLabels": {"tier": "edge"}}}], "feeds": []}});
+        let cluster = |tier: &str| json!(crate::core::build::cluster("a", tier));
+        assert!(view.binds(&subscription, &cluster("edge")) && !view.binds(&subscription, &cluster("core")));
+        assert!(view.binds(&json!({}), &cluster("core")) && view.binds(&subscription, &json!({})));
+    }
 
     #[test]
     fn the_last_contact_that_is_read_is_the_newer_of_memory_and_store() {

@@ -176,7 +176,7 @@ impl World {
         eventually(&api, &format!("clusternet-{id}"), |request| answered(request) && satisfies(request)).await
     }
 
-    fn manifests(&self) -> Api<Manifest> {
+    pub fn manifests(&self) -> Api<Manifest> {
         Api::namespaced(self.client.clone(), RESERVED_NAMESPACE)
     }
 }

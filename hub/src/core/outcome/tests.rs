@@ -377,3 +377,19 @@ fn link_sync_and_objects_say_what_is_known_now() {
     outcomes.report(all_applied("a", 9));
     assert_eq!(told(&outcomes), words("Connected", "Unknown"));
 }
+
+#[test]
+fn rows_come_in_pages_and_name_what_is_wrong() {
+    let mut outcomes = planned(&["a", "b", "c"]);
+    outcomes.report(all_applied("a", 10));
+    outcomes.report(faring("b", HealthLevel::Unhealthy, "ImagePullBackOff", "no such image"));
+    let name = SubscriptionKey::new("apps", "s");
+    let (rows, remaining) = outcomes.cluster_rows(&name, None, 2).expect("known");
+    assert_eq!((rows.len(), remaining, rows[1].0.as_str()), (2, 1, "clusternet-b/b"));
+    assert_eq!((&rows[1].1["health"], &rows[1].1["reason"]), (&"Unhealthy".into(), &"ImagePullBackOff".into()));
+    let (rows, remaining) = outcomes.cluster_rows(&name, Some("clusternet-b/b"), 2).expect("known");
+    assert_eq!((rows.len(), remaining, &rows[0].1["state"], &rows[0].1["connected"]), (1, 0, &"Pending".into(), &false.into()));
+    let (rows, _) = outcomes.object_rows(&key("b"), None, 0).expect("known");
+    assert_eq!((rows.len(), &rows[0].1["name"], &rows[0].1["message"]), (2, &"one".into(), &"no such image".into()));
+    assert!(outcomes.object_rows(&key("gone"), None, 0).is_none());
+}
