@@ -296,11 +296,16 @@ fn an_unhealthy_object_is_named_with_cluster_reason_and_message_and_stalls() {
         "healthy on 1 of 2 clusters, unhealthy on 1; first clusternet-b/b: ConfigMap default/one: ImagePullBackOff: no such image";
     assert_eq!(condition(&outcomes, "Healthy"), told("False", "ImagePullBackOff", message));
     assert_eq!((condition(&outcomes, "Stalled").0.as_str(), condition(&outcomes, "Progressing").0.as_str()), ("True", "False"));
+    let mut older = faring("b", HealthLevel::Unhealthy, "ImagePullBackOff", "no such image");
+    older.listed_at_rv = Some(9);
     let status = status(&outcomes);
     assert_eq!((status.counts.healthy, status.counts.unhealthy, status.unhealthy_clusters.len()), (1, 1, 1));
     assert_eq!(status.unhealthy_clusters[0].object, "ConfigMap default/one");
     outcomes.report(faring("b", HealthLevel::Unhealthy, "not a reason", ""));
     assert_eq!(condition(&outcomes, "Healthy").1, "Unhealthy");
+    outcomes.report(older);
+    assert_eq!(condition(&outcomes, "Healthy").1, "Progressing", "what was said of older content");
+    assert_eq!(condition(&outcomes, "Stalled").0, "False");
 }
 
 #[test]

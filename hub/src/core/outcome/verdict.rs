@@ -78,20 +78,21 @@ fn is_final(code: u16) -> bool {
     (400..500).contains(&code) && !matches!(code, 404 | 409 | 429)
 }
 
-/// What a cluster said of older content counts for nothing, but for a workload that is not well: people look there first.
+/// What was said of older content counts for nothing: a tool that waits for a fix must not see what it fixes.
 fn wellness<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Wellness {
+    if !cluster.is_current() {
+        return Wellness::default();
+    }
     let mut worst = Wellness { level: HealthLevel::Finished, ..Wellness::default() };
     for entry in wanted {
-        let health = cluster.object(entry).and_then(|report| report.health.as_ref());
+        let applied = cluster.object(entry).filter(|report| report.state == ObjectState::Applied);
+        let health = applied.and_then(|report| report.health.as_ref());
         let level = health.map_or(HealthLevel::Unknown, |health| health.level);
         if level > worst.level {
             let object = if level.is_good() { String::new() } else { entry.object.to_string() };
             let (reason, message) = health.filter(|_| !level.is_good()).map(|health| (&health.reason, &health.message)).unzip();
             worst = Wellness { level, object, reason: reason.cloned().unwrap_or_default(), message: message.cloned().unwrap_or_default() };
         }
-    }
-    if worst.level.is_good() && !cluster.is_current() {
-        worst.level = HealthLevel::Unknown;
     }
     worst
 }
