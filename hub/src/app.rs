@@ -16,7 +16,9 @@ use crate::bus::gate::admission::LoopbackAdmission;
 use crate::bus::gate::config::GateConfig;
 use crate::bus::gate::{Gate, GateHandle};
 use crate::config::{Command, Config, Flags, RenderArgs};
+use crate::controller::live::View;
 use crate::controller::{latest, planner, registration, status};
+use crate::core::contact::Contacts;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
@@ -128,8 +130,10 @@ fn start_controllers(
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     let registering = registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone() };
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
-    tasks.spawn("status", status::run(client, statuses, reports, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender }
+    let (outcomes, contacts) = (status::SharedOutcomes::default(), Arc::<Contacts>::default());
+    state.show(Arc::new(View { outcomes: outcomes.clone(), contacts: contacts.clone() }));
+    tasks.spawn("status", status::run(client, outcomes, statuses, reports, tasks.stop.clone()));
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
 }
 
 struct Tasks {

@@ -156,3 +156,20 @@ async fn reviews_are_answered_and_not_stored() {
     assert_eq!(me.body["status"]["userInfo"]["username"], "admin");
     hub.get(path).await.refuses(405, "MethodNotAllowed", "");
 }
+
+#[tokio::test]
+async fn the_status_of_a_manifest_is_the_templates_and_stays_with_what_users_write() {
+    let hub = hub();
+    let path = format!("{DEPLOYMENTS}/web");
+    hub.post(DEPLOYMENTS, &deployment("web")).await.expect(201);
+    let status = json!({"observedGeneration": 1, "updatedReplicas": 1, "replicas": 1});
+    hub.merge(&format!("{MANIFESTS}/deployments.shop.web/status"), &json!({"status": status})).await.expect(200);
+    let shown = hub.get(&path).await.expect(200);
+    assert_eq!((&shown.body["status"], &shown.body["metadata"]["generation"]), (&status, &json!(1)));
+    assert_eq!(hub.get(&format!("{path}/scale")).await.body["status"]["replicas"], 1);
+    let scaled = hub.merge(&path, &json!({"spec": {"replicas": 4}, "status": {"replicas": 9}})).await.expect(200);
+    assert_eq!((&scaled.body["status"], &scaled.body["metadata"]["generation"]), (&status, &json!(2)));
+    assert_eq!(hub.get(&path).await.body["status"], status);
+    hub.merge(&format!("{MANIFESTS}/deployments.shop.web/status"), &json!({"status": null})).await.expect(200);
+    assert!(hub.get(&path).await.body.get("status").is_none());
+}

@@ -116,7 +116,7 @@ fn own_kind(
         categories: &["clusternet"],
         namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization"),
         role: Role::Own,
-        status: !matches!(kind, "Manifest" | "Localization" | "Globalization"),
+        status: !matches!(kind, "Localization" | "Globalization"),
         scale: false,
     }
 }

@@ -1,7 +1,8 @@
 //! A template and the `Manifest` that keeps it: pure translation, both ways.
 //!
 //! The Manifest's uid, creation time, deletion time and resourceVersion are the template's; the template's own generation and everything
-//! else stay verbatim in `template`. What the hub never keeps of a template: managedFields, selfLink, status.
+//! else stay verbatim in `template`. What the hub never keeps of a template: managedFields, selfLink, status; the status that it shows
+//! is the Manifest's, which the hub alone writes.
 
 use serde_json::{Map, Value, json};
 
@@ -46,6 +47,9 @@ pub fn to_native(resource: &Resource, manifest: &Value) -> Option<Value> {
         }
     }
     object["apiVersion"] = resource.api_version().into();
+    if let (Some(status), Some(object)) = (manifest.get("status").filter(|status| status.is_object()), object.as_object_mut()) {
+        object.insert("status".into(), status.clone());
+    }
     Some(object)
 }
 
@@ -69,7 +73,11 @@ pub fn to_manifest(resource: &Resource, mut object: Value, before: Option<&Value
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    json!({"apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Manifest", "metadata": metadata, "template": object})
+    let mut manifest = json!({"apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Manifest", "metadata": metadata, "template": object});
+    if let Some(status) = before.and_then(|before| before.get("status")) {
+        manifest["status"] = status.clone();
+    }
+    manifest
 }
 
 /// Labels that others put on the Manifest, the template's own, and Clusternet's that say which object it is.

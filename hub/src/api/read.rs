@@ -1,5 +1,7 @@
 //! get and list.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,11 +9,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::live::{self, Live};
 use super::request::{Form, Options};
 use super::respond::{self, Item};
 use super::scale;
 use super::selector::Selector;
 use super::serve::Call;
+use super::state::ApiState;
 use super::target::Target;
 use crate::store::{Page, Query, Row, Store};
 
@@ -22,10 +26,14 @@ pub fn get(call: &Call) -> Result<Response, Failure> {
     let stored = call.state.store().get(&target.key(name))?.ok_or_else(|| Failure::not_found(target.resource, name))?;
     let form = Form::of(&call.parts.headers);
     let scaled = target.subresource.as_deref() == Some("scale");
-    if form == Form::Object && !target.is_template() && !scaled {
+    let live = filling(call.state.live(), target);
+    if form == Form::Object && !target.is_template() && !scaled && live.is_none() {
         return Ok(respond::json(StatusCode::OK, stored.body));
     }
-    let object = respond::present(target, &stored.body).ok_or_else(|| Failure::not_found(target.resource, name))?;
+    let mut object = respond::present(target, &stored.body).ok_or_else(|| Failure::not_found(target.resource, name))?;
+    if let Some(live) = live {
+        live.fill(target.resource.kind, &mut object);
+    }
     let object = if scaled { scale::of(&object) } else { respond::shaped(target, object, form, &call.options) };
     Ok(respond::json(StatusCode::OK, object.to_string()))
 }
@@ -36,7 +44,7 @@ pub async fn list(call: &Call) -> Result<Response, Failure> {
     let selector = selector(target, options)?;
     let start = Start::of(call.state.store(), options)?;
     let form = Form::of(&call.parts.headers);
-    let page = fetch(call.state.store(), target, &selector, start.after, options.limit).await?;
+    let page = fetch(&call.state, target, &selector, start.after, options.limit).await?;
     if start.resource_version.is_none() {
         check_version(options, page.resource_version)?;
     }
@@ -76,22 +84,31 @@ pub fn selector(target: &Target, options: &Options) -> Result<Selector, Failure>
 
 /// Reads what is selected; raw bytes where nothing has to be looked at.
 pub async fn fetch(
-    store: &Store,
+    state: &ApiState,
     target: &Target,
     selector: &Selector,
     after: Option<(String, String)>,
     limit: usize,
 ) -> Result<Page<Item>, Failure> {
     let query = Query { after, limit, ..narrowed(target, selector) };
+    let live = filling(state.live(), target).cloned();
     let (target, selector) = (target.clone(), selector.clone());
     let pick = move |row: Row<'_>| {
-        if !target.is_template() && selector.is_everything() {
+        if !target.is_template() && selector.is_everything() && live.is_none() {
             return Some(Item::Raw(row.body.to_vec()));
         }
-        let object = respond::present(&target, row.body)?;
+        let mut object = respond::present(&target, row.body)?;
+        if let Some(live) = &live {
+            live.fill(target.resource.kind, &mut object);
+        }
         selector.matches(&object).then_some(Item::Value(object))
     };
-    Ok(store.list(query, pick).await?)
+    Ok(state.store().list(query, pick).await?)
+}
+
+/// Who fills in objects of this target, if anybody knows better than the store.
+fn filling<'a>(live: Option<&'a Arc<dyn Live>>, target: &Target) -> Option<&'a Arc<dyn Live>> {
+    live.filter(|_| live::is_filled(target.resource.kind))
 }
 
 /// The query of a target; a selector for one name narrows it to that name.

@@ -15,7 +15,7 @@ pub fn of(object: &Value) -> Value {
         }
     }
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
-    let mut status = json!({"replicas": 0});
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
     let selector = selector(&object["spec"]["selector"]);
     if !selector.is_empty() {
         status["selector"] = selector.into();

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::identity::Identity;
 use super::request::{self, Options};
 use super::target::Target;
-use super::{ApiState, discovery, openapi, read, respond, review, watching, write};
+use super::{ApiState, discovery, openapi, read, respond, review, rows, watching, write};
 
 /// One request about a named resource.
 pub(super) struct Call {
@@ -55,6 +55,7 @@ async fn perform(verb: &'static str, call: Call, identity: &Identity, body: Body
         return Ok(respond::json(StatusCode::CREATED, answer.to_string()));
     }
     match verb {
+        "get" if is_rows(&call.target) => rows::list(&call),
         "get" => read::get(&call),
         "list" => read::list(&call).await,
         "watch" => watching::watch(call).await,
@@ -64,6 +65,10 @@ async fn perform(verb: &'static str, call: Call, identity: &Identity, body: Body
         "delete" => write::delete(&call, &request::read_body(body).await?).await,
         _ => write::delete_collection(&call).await,
     }
+}
+
+fn is_rows(target: &Target) -> bool {
+    target.subresource.as_deref().is_some_and(|subresource| rows::has(target.resource, subresource))
 }
 
 /// The verb of a request, if the target has it.
@@ -77,6 +82,9 @@ fn verb(method: &Method, target: &Target, options: &Options) -> Result<&'static 
             return Err(Failure::not_allowed(format!("{} here is a template for members and has no status", resource.plural)));
         }
         Some("scale") if resource.scale => {}
+        Some(rows) if rows::has(resource, rows) => {
+            return if method == Method::GET { Ok("get") } else { Err(refused()) };
+        }
         Some(_) => return Err(Failure::no_such_path()),
     }
     if resource.role == Role::Virtual {

@@ -1,7 +1,7 @@
 //! What every request needs: the store, the schemas of the hub's own kinds, the tokens, the limits.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::catalogue::{Resource, Role};
 use super::failure::Failure;
 use super::identity::Authenticator;
+use super::live::Live;
 use super::meta::Stamp;
 use super::request::Validation;
 use super::{advice, rfc3339, schema};
@@ -26,6 +27,7 @@ struct Inner {
     schemas: BTreeMap<String, Value>,
     authenticator: Authenticator,
     member_limit: usize,
+    live: OnceLock<Arc<dyn Live>>,
 }
 
 impl ApiState {
@@ -37,7 +39,16 @@ impl ApiState {
         member_limit: usize,
     ) -> Self {
         let schemas = schemas.into_iter().map(|(kind, schema)| (kind.into(), schema)).collect();
-        Self(Arc::new(Inner { store, schemas, authenticator, member_limit }))
+        Self(Arc::new(Inner { store, schemas, authenticator, member_limit, live: OnceLock::new() }))
+    }
+
+    /// Shows also what this knows; the first one given stays.
+    pub fn show(&self, live: Arc<dyn Live>) {
+        let _ = self.0.live.set(live);
+    }
+
+    pub(super) fn live(&self) -> Option<&Arc<dyn Live>> {
+        self.0.live.get()
     }
 
     /// The store under the API.

@@ -94,7 +94,7 @@ async fn begin(call: &Call, target: &Target, selector: &Selector) -> Result<(Opt
     if !list_first {
         return Ok((None, from.unwrap_or_else(|| store.resource_version())));
     }
-    let page = read::fetch(store, target, selector, None, 0).await?;
+    let page = read::fetch(&call.state, target, selector, None, 0).await?;
     let form = Form::of(&call.parts.headers);
     let mut lines = Vec::new();
     for item in page.items {

@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::catalogue::{self, Resource, Role};
+use super::catalogue::Resource;
 use super::failure::Failure;
 use super::patch::Patch;
 use super::request::{self, Form};
@@ -13,7 +13,7 @@ use super::selector::Selector;
 use super::serve::Call;
 use super::state::stamp;
 use super::target::Target;
-use super::{advice, meta, projection, read, scale};
+use super::{advice, meta, projection, read, scale, warnings};
 use crate::store::{Expect, Key, StoreError, Stored};
 
 /// How often a write that lost a race is decided again before the client hears of it.
@@ -32,8 +32,7 @@ pub async fn create(call: &Call, body: &[u8]) -> Result<Response, Failure> {
         let mut warnings = call.state.weed(resource, &mut object, call.options.validation)?;
         call.state.conform(resource, &mut object)?;
         refuse_wrong(resource, &object)?;
-        warnings.extend(missing_feeds(call, &object));
-        warnings.extend(advice::idle(resource, &object));
+        warnings.extend(warnings::of(call, &object).await);
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match insert(call, &name, object).await {
             Err(failure) if failure.reason == "AlreadyExists" && wanted["metadata"]["name"].is_null() => {}
@@ -114,7 +113,8 @@ async fn change(call: &Call, wanted: impl Fn(&Value) -> Result<Value, Failure>) 
         if given.is_some_and(|version| version != current.version.to_string()) {
             return Err(overtaken());
         }
-        let (object, warnings) = prepare(call, &current.object, wanted)?;
+        let (object, mut warnings) = prepare(call, &current.object, wanted)?;
+        warnings.extend(warnings::of(call, &object).await);
         match store_changed(call, current, object).await {
             Err(StoreError::Conflict { .. }) => {}
             outcome => return Ok(respond::warn(answer(call, StatusCode::OK, outcome?), &warnings)),
@@ -127,18 +127,14 @@ fn prepare(call: &Call, current: &Value, mut wanted: Value) -> Result<(Value, Ve
     let resource = call.target.resource;
     let status = call.target.subresource.as_deref() == Some("status");
     // Unknown fields are told of the client's object, before the parts that it may not write are set back.
-    let mut warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
+    let warnings = call.state.weed(resource, &mut wanted, call.options.validation)?;
     call.state.check_size(resource, &wanted)?;
     let prepare = if status { meta::prepare_status } else { meta::prepare_update };
     let mut object = prepare(resource, current, wanted)?;
     call.state.conform(resource, &mut object)?;
-    if !status {
-        // What was stored as it is may go on, and go away.
-        if current["spec"] != object["spec"] && !meta::is_deleting(&object) {
-            refuse_wrong(resource, &object)?;
-        }
-        warnings.extend(missing_feeds(call, &object));
-        warnings.extend(advice::idle(resource, &object));
+    // What was stored as it is may go on, and go away.
+    if !status && current["spec"] != object["spec"] && !meta::is_deleting(&object) {
+        refuse_wrong(resource, &object)?;
     }
     Ok((object, warnings))
 }
@@ -219,7 +215,7 @@ pub async fn delete(call: &Call, body: &[u8]) -> Result<Response, Failure> {
 /// Deletes what is selected, and answers what that was.
 pub async fn delete_collection(call: &Call) -> Result<Response, Failure> {
     let selector: Selector = read::selector(&call.target, &call.options)?;
-    let everything = read::fetch(call.state.store(), &call.target, &selector, None, 0).await?;
+    let everything = read::fetch(&call.state, &call.target, &selector, None, 0).await?;
     let options = DeleteOptions { dry_run: call.options.dry_run, ..DeleteOptions::default() };
     let mut deleted = Vec::new();
     for item in everything.items {
@@ -286,8 +282,12 @@ fn answer(call: &Call, code: StatusCode, object: Value) -> Response {
         return respond::json(code, scale::of(&object).to_string());
     }
     if call.target.is_template() {
+        let status = object.get("status").filter(|_| call.target.resource.status).cloned();
         let kept = projection::to_manifest(call.target.resource, object.clone(), None);
         object = projection::to_native(call.target.resource, &kept).unwrap_or(object);
+        if let (Some(status), Some(object)) = (status, object.as_object_mut()) {
+            object.insert("status".into(), status);
+        }
     }
     let object = respond::shaped(&call.target, object, Form::of(&call.parts.headers), &call.options);
     respond::json(code, object.to_string())
@@ -297,29 +297,4 @@ fn refuse_wrong(resource: &Resource, object: &Value) -> Result<(), Failure> {
     let causes = advice::wrong(resource, object);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(resource, name, causes)) }
-}
-
-/// A sentence for each feed of a Subscription or an override that has no template here yet.
-fn missing_feeds(call: &Call, object: &Value) -> Vec<String> {
-    match call.target.resource.kind {
-        "Subscription" => {
-            let feeds = object["spec"]["feeds"].as_array().into_iter().flatten().enumerate();
-            feeds.filter_map(|(index, feed)| missing_feed(call, &format!("spec.feeds[{index}]"), feed)).collect()
-        }
-        "Localization" | "Globalization" => missing_feed(call, "spec.feed", &object["spec"]["feed"]).into_iter().collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn missing_feed(call: &Call, field: &str, feed: &Value) -> Option<String> {
-    let text = |field: &str| feed[field].as_str().unwrap_or_default();
-    let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    let resource = catalogue::find_kind(group, text("kind")).filter(|resource| resource.role == Role::Template)?;
-    let namespace = resource.namespaced.then(|| text("namespace").to_owned());
-    let target = Target { resource, namespace, name: None, subresource: None };
-    let missing = matches!(call.state.store().get(&target.key(text("name"))), Ok(None));
-    let named = [text("namespace"), text("name")].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/");
-    missing.then(|| {
-        format!("{field}: there is no {} {named} on this hub yet; nothing is distributed for it until it is applied", resource.kind)
-    })
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::drain::DrainMeter;
 use super::topics::{Direction, Sid, Topic};
 use super::{CloseCause, ConnId};
+use crate::core::contact::Heard;
 
 /// The most data that waits below the sender, and so the largest frame: the portable packet size less topic and header.
 const MAX_QUEUED: usize = 64 * 1024;
@@ -49,6 +50,11 @@ impl Downlink {
     /// The connection that this leads through.
     pub fn conn(&self) -> ConnId {
         self.0.conn
+    }
+
+    /// When anything came up this connection, a ping included.
+    pub fn heard(&self) -> &Heard {
+        &self.0.heard
     }
 
     /// Takes one frame for the agent's main topic.
@@ -120,6 +126,7 @@ pub(super) enum Outgoing {
 pub(super) struct Link {
     pub sid: Sid,
     pub conn: ConnId,
+    pub heard: Heard,
     state: Mutex<State>,
     changed: Notify,
     work: Notify,
@@ -168,7 +175,7 @@ impl State {
 
 impl Link {
     pub fn new(sid: Sid, conn: ConnId) -> Link {
-        Link { sid, conn, state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
+        Link { sid, conn, heard: Heard::default(), state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

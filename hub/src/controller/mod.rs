@@ -6,9 +6,11 @@
 
 mod backoff;
 pub mod latest;
+pub mod live;
 mod merge;
 pub mod planner;
 pub mod registration;
 mod schedule;
 pub mod status;
+mod templates;
 mod watch;

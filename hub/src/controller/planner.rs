@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::latest;
 use super::status::{StatusInput, StatusKey};
+use super::templates::Templates;
 use super::watch::{Object, Seen, watch};
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
@@ -76,6 +77,7 @@ struct Planner {
     index: Index,
     listed: BTreeSet<Kind>,
     rv: u64,
+    templates: Templates,
     outputs: Outputs,
 }
 
@@ -88,7 +90,7 @@ pub async fn run(client: Client, outputs: Outputs, shutdown: CancellationToken) 
     watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Localization));
     watches.spawn(watch(Api::all(client.clone()), sender.clone(), Input::Globalization));
     watches.spawn(watch(Api::all(client), sender, Input::Cluster));
-    let mut planner = Planner { index: Index::default(), listed: BTreeSet::new(), rv: 0, outputs };
+    let mut planner = Planner { index: Index::default(), listed: BTreeSet::new(), rv: 0, templates: Templates::default(), outputs };
     let mut facts_due = Instant::now();
     loop {
         tokio::select! {
@@ -169,11 +171,16 @@ impl Planner {
     fn see_manifest(&mut self, seen: Seen<Manifest>) {
         match seen {
             Seen::Listed { objects, .. } => {
-                self.index.retain_manifests(&objects.iter().map(|object| object.name().name).collect());
+                let listed = objects.iter().map(|object| object.name().name).collect();
+                self.index.retain_manifests(&listed);
+                self.templates.retain(&listed);
                 objects.into_iter().for_each(|object| self.take_manifest(object));
             }
             Seen::Applied { object, .. } => self.take_manifest(object),
-            Seen::Deleted { object, .. } => self.index.delete_manifest(&object.name().name),
+            Seen::Deleted { object, .. } => {
+                self.index.delete_manifest(&object.name().name);
+                self.templates.delete(&object.name().name);
+            }
             Seen::Reached { .. } => {}
         }
     }
@@ -183,6 +190,7 @@ impl Planner {
         let Object::Read(manifest) = object else {
             return;
         };
+        self.templates.see(&manifest);
         if let Err(error) = self.index.apply_manifest(&manifest) {
             warn!(manifest = ?manifest.metadata.name, %error, "template counts as missing");
         }
@@ -249,6 +257,10 @@ impl Planner {
         }
         for change in self.index.take_plans() {
             self.emit_plan(change);
+        }
+        // After the plans: who has a template's new facts has the lists made from it.
+        for (manifest, facts) in self.templates.take() {
+            self.outputs.statuses.send(StatusKey::Template(manifest.clone()), StatusInput::Template { manifest, facts });
         }
         let now = Position { synced: true, rv: self.rv };
         let before = self.outputs.position.send_replace(now);

@@ -4,6 +4,7 @@
 //! patch of the status sub-resource, so that fields of other writers stay; a write that fails is computed anew.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
@@ -20,10 +21,14 @@ use super::merge::difference;
 use super::schedule::Schedule;
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::SubscriptionFacts;
-use crate::core::outcome::Outcomes;
+use crate::core::outcome::{Outcomes, TemplateFacts};
 use crate::core::plan::DesiredList;
 use crate::core::report::ClusterReport;
-use crate::kinds::{ManagedCluster, ManagedClusterStatus, Subscription, SubscriptionStatus};
+use crate::kinds::names::RESERVED_NAMESPACE;
+use crate::kinds::{ManagedCluster, ManagedClusterStatus, Manifest, Subscription, SubscriptionStatus};
+
+/// What is known of all clusters, for the writer and for those who read.
+pub type SharedOutcomes = Arc<RwLock<Outcomes>>;
 
 const REST: Duration = Duration::from_secs(1);
 const MAX_WRITES: usize = 16;
@@ -33,6 +38,8 @@ const MAX_WRITES: usize = 16;
 pub enum StatusKey {
     Cluster(ClusterKey),
     Subscription(SubscriptionKey),
+    /// A template, by the name of its Manifest.
+    Template(String),
 }
 
 /// What the planner tells the status writer.
@@ -42,6 +49,7 @@ pub enum StatusInput {
     ClusterRemoved(ClusterKey),
     Facts(Box<SubscriptionFacts>),
     SubscriptionRemoved(SubscriptionKey),
+    Template { manifest: String, facts: Option<TemplateFacts> },
 }
 
 /// A status as it is stored.
@@ -49,6 +57,7 @@ pub enum StatusInput {
 enum Stored {
     Cluster(Box<ManagedClusterStatus>),
     Subscription(Box<SubscriptionStatus>),
+    Template(Value),
 }
 
 /// What a task brought back.
@@ -62,7 +71,7 @@ enum Outcome {
 
 struct Writer {
     client: Client,
-    outcomes: Outcomes,
+    outcomes: SharedOutcomes,
     /// Statuses as last read or written.
     known: HashMap<StatusKey, Stored>,
     schedule: Schedule<StatusKey>,
@@ -72,18 +81,24 @@ struct Writer {
 /// Writes statuses until cancelled; a sender that is gone is not waited for.
 pub async fn run(
     client: Client,
+    outcomes: SharedOutcomes,
     mut inputs: latest::Receiver<StatusKey, StatusInput>,
     mut reports: latest::Receiver<ClusterKey, ClusterReport>,
     shutdown: CancellationToken,
 ) {
-    let mut writer =
-        Writer { client, outcomes: Outcomes::default(), known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
+    let mut writer = Writer { client, outcomes, known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
     loop {
         let next = writer.next_start();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            Some((_, input)) = inputs.recv() => writer.take_input(input),
-            Some((_, report)) = reports.recv() => writer.outcomes.report(report),
+            Some((_, input)) = inputs.recv() => {
+                writer.take_input(input);
+                // All that is owed, before anything follows from it: a template's facts mean nothing without the lists sent before them.
+                while let Some((_, input)) = inputs.try_recv() {
+                    writer.take_input(input);
+                }
+            }
+            Some((_, report)) = reports.recv() => writer.outcomes_mut().report(report),
             Some(done) = writer.tasks.join_next() => writer.finish(done),
             () = sleep_until(next), if next.is_some() => {}
         }
@@ -96,17 +111,30 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 impl Writer {
+    fn outcomes(&self) -> RwLockReadGuard<'_, Outcomes> {
+        self.outcomes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outcomes_mut(&self) -> RwLockWriteGuard<'_, Outcomes> {
+        self.outcomes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_input(&mut self, input: StatusInput) {
         match input {
-            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes.plan(cluster, cluster_id, rv, entries),
+            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes_mut().plan(cluster, cluster_id, rv, entries),
             StatusInput::ClusterRemoved(cluster) => {
-                self.outcomes.remove_cluster(&cluster);
+                self.outcomes_mut().remove_cluster(&cluster);
                 self.known.remove(&StatusKey::Cluster(cluster));
             }
-            StatusInput::Facts(facts) => self.outcomes.subscription(*facts),
+            StatusInput::Facts(facts) => self.outcomes_mut().subscription(*facts),
             StatusInput::SubscriptionRemoved(key) => {
-                self.outcomes.remove_subscription(&key);
+                self.outcomes_mut().remove_subscription(&key);
                 self.known.remove(&StatusKey::Subscription(key));
+            }
+            StatusInput::Template { manifest, facts } => {
+                // It may be another life of the same name: what was known of its status is read again.
+                self.known.remove(&StatusKey::Template(manifest.clone()));
+                self.outcomes_mut().template(manifest, facts);
             }
         }
     }
@@ -117,9 +145,11 @@ impl Writer {
     }
 
     fn start(&mut self) {
-        let (subscriptions, clusters) = self.outcomes.take_touched();
+        let (subscriptions, clusters) = self.outcomes_mut().take_touched();
+        let templates = self.outcomes_mut().take_touched_templates();
         let now = Instant::now();
         let touched = subscriptions.into_iter().map(StatusKey::Subscription).chain(clusters.into_iter().map(StatusKey::Cluster));
+        let touched = touched.chain(templates.into_iter().map(StatusKey::Template));
         touched.for_each(|key| self.schedule.touch(key, now));
         while self.tasks.len() < MAX_WRITES {
             let Some(key) = self.schedule.take(now) else {
@@ -147,12 +177,16 @@ impl Writer {
         let now = Timestamp::now();
         match (key, known) {
             (StatusKey::Cluster(key), Stored::Cluster(known)) => {
-                let new = self.outcomes.cluster_status(key, known, now)?;
+                let new = self.outcomes().cluster_status(key, known, now)?;
                 Some((patch(&**known, &new)?, Stored::Cluster(Box::new(new))))
             }
             (StatusKey::Subscription(key), Stored::Subscription(known)) => {
-                let new = self.outcomes.subscription_status(key, known, now)?;
+                let new = self.outcomes().subscription_status(key, known, now)?;
                 Some((patch(&**known, &new)?, Stored::Subscription(Box::new(new))))
+            }
+            (StatusKey::Template(name), Stored::Template(known)) => {
+                let new = self.outcomes().template_status(name, known, now)?;
+                Some((json!({ "status": difference(known, &new)? }), Stored::Template(new)))
             }
             _ => None,
         }
@@ -198,6 +232,10 @@ async fn read(client: Client, key: StatusKey) -> (StatusKey, Outcome) {
             let found = Api::<Subscription>::namespaced(client, &name.namespace).get_opt(&name.name).await;
             found.map(|found| found.map(|subscription| Stored::Subscription(Box::new(subscription.status.unwrap_or_default()))))
         }
+        StatusKey::Template(name) => {
+            let found = Api::<Manifest>::namespaced(client, RESERVED_NAMESPACE).get_opt(name).await;
+            found.map(|found| found.map(|manifest| Stored::Template(manifest.status.map_or(Value::Null, Value::Object))))
+        }
     };
     (key, status.map_or_else(Outcome::Failed, |status| status.map_or(Outcome::Gone, Outcome::Known)))
 }
@@ -212,6 +250,10 @@ async fn write(client: Client, key: StatusKey, patch: Value, new: Stored) -> (St
         StatusKey::Subscription(name) => {
             let api = Api::<Subscription>::namespaced(client, &name.namespace);
             api.patch_status(&name.name, &params, &patch).await.map(drop)
+        }
+        StatusKey::Template(name) => {
+            let api = Api::<Manifest>::namespaced(client, RESERVED_NAMESPACE);
+            api.patch_status(name, &params, &patch).await.map(drop)
         }
     };
     match written {

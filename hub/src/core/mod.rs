@@ -4,6 +4,7 @@
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `outcome` holds what agents reported and says what each status should be. `registry` answers
 //! registration requests.
 
+pub mod contact;
 pub mod id;
 pub mod index;
 pub mod outcome;

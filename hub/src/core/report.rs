@@ -32,7 +32,66 @@ pub struct ObjectReport {
     pub bundles: Vec<String>,
     pub state: ObjectState,
     /// Absent while nobody has looked.
-    pub healthy: Option<bool>,
+    pub health: Option<ObjectHealth>,
+}
+
+/// How one object does on its member, as the agent saw it last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectHealth {
+    pub level: HealthLevel,
+    /// One word for machines, such as `ImagePullBackOff`.
+    pub reason: String,
+    pub message: String,
+    /// Of kinds that have replicas.
+    pub replicas: Option<Replicas>,
+    /// Drift is not corrected: the live object says so.
+    pub paused: bool,
+    /// Who else keeps changing what is applied, for people; empty: nobody.
+    pub contested: String,
+}
+
+/// Whether an object does what it is for; the worst is the greatest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HealthLevel {
+    /// It ended as it should.
+    Finished,
+    Healthy,
+    #[default]
+    Unknown,
+    Progressing,
+    Unhealthy,
+}
+
+/// Replica numbers of one workload on one member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// Of the member's live object, as is `observed_generation`.
+    pub generation: i64,
+    pub observed_generation: i64,
+    pub replicas: i32,
+    pub updated: i32,
+    pub current: i32,
+    pub ready: i32,
+    pub available: i32,
+    pub unavailable: i32,
+}
+
+impl HealthLevel {
+    /// Nothing more is to be hoped for.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Healthy | Self::Finished)
+    }
+
+    /// The level in one word, as people and machines read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Finished => "Finished",
+            Self::Healthy => "Healthy",
+            Self::Unknown => "Unknown",
+            Self::Progressing => "Progressing",
+            Self::Unhealthy => "Unhealthy",
+        }
+    }
 }
 
 /// How far an object is, measured against what is desired of it now.

@@ -22,12 +22,15 @@ use super::schema;
     category = "clusternet",
     derive = "PartialEq",
     doc = "A member cluster.",
-    printcolumn = r#"{"name": "CLUSTER ID", "type": "string", "jsonPath": ".spec.clusterId", "description": "The unique id of the cluster"}"#,
-    printcolumn = r#"{"name": "CLUSTER TYPE", "type": "string", "jsonPath": ".spec.clusterType", "description": "The type of the cluster", "priority": 100}"#,
-    printcolumn = r#"{"name": "SYNC MODE", "type": "string", "jsonPath": ".spec.syncMode", "description": "The sync mode of the cluster"}"#,
-    printcolumn = r#"{"name": "KUBERNETES", "type": "string", "jsonPath": ".status.k8sVersion", "description": "The cluster's Kubernetes version"}"#,
     printcolumn = r#"{"name": "STATUS", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether the cluster is ready"}"#,
+    printcolumn = r#"{"name": "LINK", "type": "string", "jsonPath": ".status.link", "description": "Whether the agent is connected"}"#,
+    printcolumn = r#"{"name": "LAST-CONTACT", "type": "date", "jsonPath": ".status.lastContact", "description": "How old everything here is"}"#,
+    printcolumn = r#"{"name": "SYNC", "type": "string", "jsonPath": ".status.sync", "description": "Whether everything desired is applied"}"#,
+    printcolumn = r#"{"name": "OBJECTS", "type": "integer", "jsonPath": ".status.objects", "description": "Objects that the cluster is to have"}"#,
+    printcolumn = r#"{"name": "KUBERNETES", "type": "string", "jsonPath": ".status.k8sVersion", "description": "The cluster's Kubernetes version"}"#,
     printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "CLUSTER ID", "type": "string", "jsonPath": ".spec.clusterId", "description": "The unique id of the cluster", "priority": 100}"#,
+    printcolumn = r#"{"name": "CLUSTER TYPE", "type": "string", "jsonPath": ".spec.clusterType", "description": "The type of the cluster", "priority": 100}"#,
     printcolumn = r#"{"name": "AGENT VERSION", "type": "string", "jsonPath": ".status.agentVersion", "description": "The agent's version", "priority": 100}"#
 )]
 #[x_kube(validation = ("!has(oldSelf.clusterInitBaseName) || has(self.clusterInitBaseName)", "clusterInitBaseName is required once set"))]
@@ -64,6 +67,15 @@ pub struct ManagedClusterStatus {
     #[schemars(schema_with = "schema::time")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,
+    /// `Connected`, `Offline`, `NeverConnected` or `Cloned`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// `Synced`, `N pending`, or `Unknown` while nobody can say; what was last known while the agent is offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<String>,
+    /// How many objects the cluster is to have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects: Option<i32>,
     /// What on the member waits for somebody or for time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,

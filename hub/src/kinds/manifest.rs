@@ -1,4 +1,4 @@
-//! Manifest: one template, stored verbatim. It has no spec and no status, so the derive macro for custom resources does not fit.
+//! Manifest: one template, stored verbatim. It has no spec, so the derive macro for custom resources does not fit.
 
 use std::borrow::Cow;
 
@@ -25,6 +25,9 @@ pub struct Manifest {
     /// The object as its author wrote it.
     #[serde(default)]
     pub template: Map<String, Value>,
+    /// What the fleet made of it, in the shape of the template's own status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Map<String, Value>>,
 }
 
 impl Manifest {
@@ -35,7 +38,7 @@ impl Manifest {
             namespace: Some(super::names::RESERVED_NAMESPACE.to_owned()),
             ..ObjectMeta::default()
         };
-        Self { api_version: api_version(), kind: kind(), metadata, template }
+        Self { api_version: api_version(), kind: kind(), metadata, template, status: None }
     }
 }
 
@@ -87,6 +90,7 @@ pub(super) fn crd() -> Value {
             "versions": [{
                 "name": VERSION, "served": true, "storage": true,
                 "schema": { "openAPIV3Schema": schema() },
+                "subresources": { "status": {} },
             }],
         },
     })
@@ -100,6 +104,11 @@ fn schema() -> Value {
             "template": {
                 "type": "object",
                 "description": "The object as its author wrote it.",
+                "x-kubernetes-preserve-unknown-fields": true,
+            },
+            "status": {
+                "type": "object",
+                "description": "What the fleet made of it, in the shape of the template's own status.",
                 "x-kubernetes-preserve-unknown-fields": true,
             },
         },

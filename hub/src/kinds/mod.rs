@@ -27,5 +27,5 @@ pub use registration::{
 };
 pub use subscription::{
     AggregatedStatus, Counts, DividingScheduling, DynamicDividing, Feed, FeedStatusPerCluster, FeedStatusSummary, ReplicaStatus,
-    SchedulingStrategy, SubGroupStrategy, Subscriber, Subscription, SubscriptionSpec, SubscriptionStatus,
+    SchedulingStrategy, SubGroupStrategy, Subscriber, Subscription, SubscriptionSpec, SubscriptionStatus, UnhealthyCluster,
 };

@@ -26,7 +26,9 @@ use super::schema;
     doc = "Which templates go to which clusters.",
     printcolumn = r#"{"name": "CLUSTERS", "type": "integer", "jsonPath": ".status.counts.clusters", "description": "Clusters this is bound to"}"#,
     printcolumn = r#"{"name": "APPLIED", "type": "integer", "jsonPath": ".status.counts.applied", "description": "Clusters where everything is applied"}"#,
+    printcolumn = r#"{"name": "HEALTHY", "type": "integer", "jsonPath": ".status.counts.healthy", "description": "Clusters where everything is well"}"#,
     printcolumn = r#"{"name": "OFFLINE", "type": "integer", "jsonPath": ".status.counts.offline", "description": "Clusters that are away"}"#,
+    printcolumn = r#"{"name": "REVISION", "type": "integer", "jsonPath": ".metadata.generation", "description": "How often the spec was changed"}"#,
     printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -165,6 +167,9 @@ pub struct SubscriptionStatus {
     /// How many clusters have it.
     pub completed_releases: i32,
     pub counts: Counts,
+    /// The first 100 clusters that refuse something or where something is not well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unhealthy_clusters: Vec<UnhealthyCluster>,
     /// Each feed's state, by cluster; the first 500 clusters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aggregated_statuses: Vec<AggregatedStatus>,
@@ -182,7 +187,22 @@ pub struct Counts {
     pub pending: i32,
     pub failed: i32,
     pub healthy: i32,
+    pub progressing: i32,
+    pub unhealthy: i32,
     pub offline: i32,
+}
+
+/// A cluster on which something of a Subscription is not well, and the first thing that is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UnhealthyCluster {
+    /// `namespace/name` of the ManagedCluster.
+    pub cluster: String,
+    pub object: String,
+    /// One word for machines, such as `ImagePullBackOff` or `ApplyFailed`.
+    pub reason: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// One feed's state over all clusters.

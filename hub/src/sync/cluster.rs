@@ -16,6 +16,7 @@ use super::library::{Library, Shelf};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
+use crate::core::contact::{Contacts, Heard};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
 use crate::core::report::ClusterReport;
@@ -30,6 +31,7 @@ pub struct Shared {
     pub config: HubConfig,
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
+    pub contacts: Arc<Contacts>,
     pub started: Instant,
     pub stop: CancellationToken,
 }
@@ -96,7 +98,8 @@ struct Task {
     downlink: Option<Downlink>,
     /// The downlink takes a frame of this size now.
     room: Option<usize>,
-    last_contact: Option<Timestamp>,
+    /// Of the newest connection, alive or not.
+    heard: Option<Heard>,
     random: ring::rand::SystemRandom,
 }
 
@@ -105,7 +108,7 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
-        Task { sid, shared, link, shelf, cluster: None, unknown: false, downlink: None, room: None, last_contact: None, random }
+        Task { sid, shared, link, shelf, cluster: None, unknown: false, downlink: None, room: None, heard: None, random }
     }
 
     fn now(&self) -> Millis {
@@ -126,9 +129,17 @@ impl Task {
         }
         tracing::info!(sid = %self.sid, peer = %session.peer, "agent connected");
         self.link.disconnected();
+        self.heard = Some(session.downlink.heard().clone());
+        self.share_heard();
         self.downlink = Some(session.downlink);
         self.room = None;
         Some(session.uplink)
+    }
+
+    fn share_heard(&self) {
+        if let (Some(cluster), Some(heard)) = (&self.cluster, &self.heard) {
+            self.shared.contacts.set(cluster.clone(), heard.clone());
+        }
     }
 
     fn take_plan(&mut self, plan: &Plan) {
@@ -140,6 +151,7 @@ impl Task {
             self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
         }
         self.cluster = Some(update.cluster.clone());
+        self.share_heard();
         self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
         self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
         self.report();
@@ -148,7 +160,9 @@ impl Task {
     fn take_event(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Frame(frame)) => {
-                self.last_contact = Some(Timestamp::now());
+                if let Some(heard) = &self.heard {
+                    heard.hear(Timestamp::now());
+                }
                 if self.unknown {
                     return self.say_unknown();
                 }
@@ -260,6 +274,7 @@ impl Task {
     fn report(&self) {
         let Some(cluster) = &self.cluster else { return };
         let connected = self.downlink.is_some() && self.link.session().is_some();
-        self.shared.reports.send(cluster.clone(), report::of(cluster, &self.link, connected, self.last_contact));
+        let last_contact = self.heard.as_ref().and_then(Heard::last);
+        self.shared.reports.send(cluster.clone(), report::of(cluster, &self.link, connected, last_contact));
     }
 }

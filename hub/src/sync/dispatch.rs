@@ -16,6 +16,7 @@ use super::tables;
 use crate::bus::Session;
 use crate::controller::latest;
 use crate::controller::planner::{PlanEvent, Position};
+use crate::core::contact::Contacts;
 use crate::core::id::ClusterKey;
 use crate::core::report::ClusterReport;
 use crate::store::{Store, StoreError};
@@ -29,13 +30,14 @@ pub struct Inputs {
     pub plans: latest::Receiver<ClusterKey, PlanEvent>,
     pub position: watch::Receiver<Position>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
+    pub contacts: Arc<Contacts>,
 }
 
 /// Runs until `stop`, then waits for all tasks.
 pub async fn run(store: Store, config: HubConfig, inputs: Inputs, stop: CancellationToken) {
-    let Inputs { mut sessions, mut plans, mut position, reports } = inputs;
+    let Inputs { mut sessions, mut plans, mut position, reports, contacts } = inputs;
     let library = Arc::new(Library::new(config.key.clone()));
-    let shared = Arc::new(Shared { store, config, library, reports, started: Instant::now(), stop: stop.clone() });
+    let shared = Arc::new(Shared { store, config, library, reports, contacts, started: Instant::now(), stop: stop.clone() });
     let mut dispatch = Dispatch { shared, clusters: HashMap::new(), sids: HashMap::new(), synced: false, tasks: TaskTracker::new() };
     loop {
         tokio::select! {
@@ -79,6 +81,7 @@ impl Dispatch {
             }
             PlanEvent::Removed(cluster) => {
                 let Some(sid) = self.sids.remove(&cluster) else { return };
+                self.shared.contacts.remove(&cluster);
                 self.handle(sid).plan.send_replace(Plan::NoCluster);
                 let forgotten = self.shared.store.write(move |tx| Ok::<(), StoreError>(tables::remove(tx.connection(), sid)?)).await;
                 if let Err(error) = forgotten {

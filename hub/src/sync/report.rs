@@ -3,12 +3,13 @@
 use bus_schema::id::ObjectId;
 use bus_schema::link::hub::HubLink;
 use bus_schema::list::{DesiredList, Wanted};
+use bus_schema::message::{Health, Level};
 use bus_schema::status::{State, Status};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use crate::core::id::ClusterKey;
-use crate::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
+use crate::core::report::{ClusterFacts, ClusterReport, HealthLevel, ObjectHealth, ObjectReport, ObjectState, Replicas};
 
 /// Everything now known of one cluster.
 pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: Option<Timestamp>) -> ClusterReport {
@@ -31,7 +32,42 @@ pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: O
 fn object_report(object: &ObjectId, status: &Status, list: Option<&DesiredList>) -> ObjectReport {
     let ObjectId { group, kind, namespace, name } = object.clone();
     let state = state(status, list.and_then(|list| list.claims(object).first()).map(|claim| claim.wanted));
-    ObjectReport { object: crate::core::id::ObjectId { group, kind, namespace, name }, bundles: Vec::new(), state, healthy: None }
+    let health = status.health.as_ref().map(health);
+    ObjectReport { object: crate::core::id::ObjectId { group, kind, namespace, name }, bundles: Vec::new(), state, health }
+}
+
+fn health(told: &Health) -> ObjectHealth {
+    ObjectHealth {
+        level: level(told.level()),
+        reason: told.reason.clone(),
+        message: told.message.clone(),
+        replicas: told.replicas.as_ref().map(replicas),
+        paused: told.paused,
+        contested: told.contested.clone(),
+    }
+}
+
+fn level(told: Level) -> HealthLevel {
+    match told {
+        Level::Unknown => HealthLevel::Unknown,
+        Level::Healthy => HealthLevel::Healthy,
+        Level::Progressing => HealthLevel::Progressing,
+        Level::Unhealthy => HealthLevel::Unhealthy,
+        Level::Finished => HealthLevel::Finished,
+    }
+}
+
+fn replicas(told: &bus_schema::message::Replicas) -> Replicas {
+    Replicas {
+        generation: told.generation,
+        observed_generation: told.observed_generation,
+        replicas: told.replicas,
+        updated: told.updated,
+        current: told.current,
+        ready: told.ready,
+        available: told.available,
+        unavailable: told.unavailable,
+    }
 }
 
 /// A state of older content says nothing of what is desired now.
@@ -72,4 +108,30 @@ fn facts(json: &[u8], observed_at: Option<Timestamp>) -> Option<ClusterFacts> {
         node_statistics: serde_json::from_value(facts["nodeStatistics"].clone()).ok(),
         heartbeat_frequency_seconds: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_says_of_health_arrives_whole() {
+        let replicas = bus_schema::message::Replicas { observed_generation: 2, generation: 3, updated: 1, ..Default::default() };
+        let told = Health {
+            level: Level::Unhealthy as i32,
+            reason: "ImagePullBackOff".into(),
+            message: "no such image".into(),
+            replicas: Some(replicas),
+            paused: true,
+            contested: "hpa: spec.replicas".into(),
+        };
+        let read = health(&told);
+        assert_eq!(
+            (read.level, read.reason.as_str(), read.message.as_str()),
+            (HealthLevel::Unhealthy, "ImagePullBackOff", "no such image")
+        );
+        assert_eq!((read.paused, read.contested.as_str()), (true, "hpa: spec.replicas"));
+        assert_eq!(read.replicas, Some(Replicas { observed_generation: 2, generation: 3, updated: 1, ..Replicas::default() }));
+        assert_eq!(health(&Health { level: 99, ..told }).level, HealthLevel::Unknown, "a level that a newer agent invented");
+    }
 }

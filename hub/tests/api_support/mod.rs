@@ -63,7 +63,7 @@ fn schemas() -> Vec<(&'static str, Value)> {
                 "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "namespace": {"type": "string"}, "name": {"type": "string"}}}}}},
         "status": any.clone()}});
     let loose = json!({"type": "object", "properties": {"spec": any.clone(), "status": any.clone()}});
-    let manifest = json!({"type": "object", "properties": {"template": any}});
+    let manifest = json!({"type": "object", "properties": {"template": any.clone(), "status": any}});
     vec![("Subscription", subscription), ("ManagedCluster", loose.clone()), ("ClusterRegistrationRequest", loose), ("Manifest", manifest)]
 }
 

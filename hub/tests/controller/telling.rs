@@ -1,11 +1,11 @@
 //! Statuses follow what is planned and reported.
 
 use hub::core::id::{ClusterKey, ObjectId};
-use hub::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
-use hub::kinds::{ManagedCluster, Subscription};
+use hub::core::report::{ClusterFacts, ClusterReport, HealthLevel, ObjectHealth, ObjectReport, ObjectState, Replicas};
+use hub::kinds::{ManagedCluster, Manifest, Subscription};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{QUIET, World, eventually};
 
@@ -77,6 +77,76 @@ pub async fn a_subscription_says_what_it_misses(world: World) {
     eventually(&world.api::<Subscription>(), "s", |found| says(found, "Matched", "True") && says(found, "FeedsResolved", "True")).await;
 }
 
+pub async fn a_subscription_is_healthy_when_its_objects_are_and_names_the_first_that_is_not(world: World) {
+    let (cluster, mut controllers) = (world.cluster("a").await, world.start());
+    world.manifest("one", "1").await;
+    world.subscription("s", json!([world.config_map("one")])).await;
+    let plan = controllers.plan(&cluster, |words| words == ["one=1"]).await;
+    let send = |level: HealthLevel, reason: &str| {
+        let mut report = report(&cluster, vec![(&plan.entries[0].object, ObjectState::Applied)], plan.rv);
+        report.objects[0].health = Some(ObjectHealth { level, reason: reason.to_owned(), ..ObjectHealth::default() });
+        controllers.reports.send(cluster.clone(), report);
+    };
+    send(HealthLevel::Unhealthy, "ImagePullBackOff");
+    let found = eventually(&world.api::<Subscription>(), "s", |found| says(found, "Healthy", "False")).await;
+    assert!(says(&found, "Stalled", "True") && says(&found, "Ready", "False") && says(&found, "Applied", "True"));
+    let status = found.status.expect("written");
+    let healthy = status.conditions.iter().find(|condition| condition.type_ == "Healthy").expect("just seen");
+    assert_eq!((healthy.reason.as_str(), healthy.observed_generation), ("ImagePullBackOff", Some(1)));
+    assert_eq!(status.unhealthy_clusters[0].cluster, cluster.to_string());
+    send(HealthLevel::Progressing, "");
+    eventually(&world.api::<Subscription>(), "s", |found| says(found, "Progressing", "True") && says(found, "Stalled", "False")).await;
+    send(HealthLevel::Healthy, "");
+    let found = eventually(&world.api::<Subscription>(), "s", |found| says(found, "Healthy", "True")).await;
+    let counts = found.status.expect("written").counts;
+    assert_eq!((counts.healthy, counts.unhealthy), (1, 0));
+    let synced = |found: &ManagedCluster| found.status.as_ref().is_some_and(|status| status.sync.as_deref() == Some("Synced"));
+    let status = eventually(&world.api::<ManagedCluster>(), "a", synced).await.status.expect("just seen");
+    assert_eq!((status.link.as_deref(), status.objects), (Some("Connected"), Some(1)));
+}
+
+pub async fn a_template_tells_how_far_the_fleet_is_and_is_not_planned_again_for_it(world: World) {
+    let (cluster, mut controllers) = (world.cluster("a").await, world.start());
+    let name = format!("deployments.{}.web", world.test);
+    let template = |generation: i64, image: &str| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": { "name": "web", "namespace": world.test, "generation": generation },
+            "spec": { "replicas": 2, "template": { "spec": { "containers": [{ "name": "web", "image": image }] } } },
+        })
+    };
+    world.template(&name, template(1, "web:1")).await;
+    world.subscription("s", json!([{ "kind": "Deployment", "apiVersion": "apps/v1", "namespace": world.test, "name": "web" }])).await;
+    let plan = controllers.plan(&cluster, |words| words == ["web=content"]).await;
+    let (reports, object) = (controllers.reports.clone(), plan.entries[0].object.clone());
+    let send = |level: HealthLevel, ready: i32, rv: u64| {
+        let mut report = report(&cluster, vec![(&object, ObjectState::Applied)], rv);
+        let replicas = Some(Replicas { replicas: 2, updated: 2, ready, available: ready, ..Replicas::default() });
+        report.objects[0].health = Some(ObjectHealth { level, replicas, ..ObjectHealth::default() });
+        reports.send(cluster.clone(), report);
+    };
+    let manifests = world.manifests();
+    let tells = |generation: i64, available: i64| {
+        move |found: &Manifest| {
+            let number = |field: &str| found.status.as_ref().and_then(|status| status.get(field)).and_then(Value::as_i64);
+            number("observedGeneration") == Some(generation) && number("availableReplicas") == Some(available)
+        }
+    };
+    let rv = plan.rv;
+    send(HealthLevel::Progressing, 1, rv);
+    eventually(&manifests, &name, tells(1, 1)).await;
+    send(HealthLevel::Healthy, 2, rv);
+    eventually(&manifests, &name, tells(1, 2)).await;
+    controllers.no_plan(&cluster).await;
+    world.template(&name, template(2, "web:2")).await;
+    let plan = controllers.plan(&cluster, |_| true).await;
+    tokio::time::sleep(QUIET * 2).await;
+    let found = manifests.get(&name).await.expect("read");
+    assert!(!tells(2, 2)(&found), "nobody has applied it: {found:#?}");
+    send(HealthLevel::Healthy, 2, plan.rv);
+    eventually(&manifests, &name, tells(2, 2)).await;
+}
+
 fn says(subscription: &Subscription, kind: &str, status: &str) -> bool {
     let conditions = subscription.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == kind && condition.status == status)
@@ -84,7 +154,7 @@ fn says(subscription: &Subscription, kind: &str, status: &str) -> bool {
 
 fn report(cluster: &ClusterKey, states: Vec<(&ObjectId, ObjectState)>, rv: u64) -> ClusterReport {
     let object =
-        |(object, state): (&ObjectId, ObjectState)| ObjectReport { object: object.clone(), bundles: Vec::new(), state, healthy: None };
+        |(object, state): (&ObjectId, ObjectState)| ObjectReport { object: object.clone(), bundles: Vec::new(), state, health: None };
     ClusterReport {
         cluster: cluster.clone(),
         listed_at_rv: Some(rv),

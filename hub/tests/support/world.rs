@@ -82,7 +82,7 @@ impl World {
         let (position_in, position) = tokio::sync::watch::channel(planner::Position::default());
         let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in };
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
-        tokio::spawn(status::run(self.client.clone(), inputs, reports_out, stop.clone()));
+        tokio::spawn(status::run(self.client.clone(), status::SharedOutcomes::default(), inputs, reports_out, stop.clone()));
         Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }
 
@@ -176,7 +176,7 @@ impl World {
         eventually(&api, &format!("clusternet-{id}"), |request| answered(request) && satisfies(request)).await
     }
 
-    fn manifests(&self) -> Api<Manifest> {
+    pub fn manifests(&self) -> Api<Manifest> {
         Api::namespaced(self.client.clone(), RESERVED_NAMESPACE)
     }
 }

@@ -78,10 +78,13 @@ fn middle(resource: &Resource) -> Vec<Column> {
 
 fn managed_cluster() -> Vec<Column> {
     vec![
-        column("Cluster ID", |o, _| cell::at(o, "/spec/clusterId")),
-        column("Sync Mode", |o, _| cell::at(o, "/spec/syncMode")),
-        column("Kubernetes", |o, _| cell::at(o, "/status/k8sVersion")),
         column("Status", |o, _| cell::condition(o, "Ready")),
+        column("Link", |o, _| cell::at(o, "/status/link")),
+        column("Last-Contact", |o, now| cell::since(o, "/status/lastContact", now)),
+        column("Sync", |o, _| cell::at(o, "/status/sync")),
+        column("Objects", |o, _| cell::at(o, "/status/objects")),
+        column("Kubernetes", |o, _| cell::at(o, "/status/k8sVersion")),
+        wide("Cluster ID", |o, _| cell::at(o, "/spec/clusterId")),
         wide("Cluster Type", |o, _| cell::at(o, "/spec/clusterType")),
         wide("Agent Version", |o, _| cell::at(o, "/status/agentVersion")),
     ]
@@ -89,12 +92,12 @@ fn managed_cluster() -> Vec<Column> {
 
 fn subscription() -> Vec<Column> {
     vec![
-        column("Clusters", |o, _| match o.pointer("/status/desiredReleases") {
-            Some(count) if count.is_number() => count.clone(),
-            _ => cell::size(o, &["/status/bindingClusters"]),
-        }),
-        column("Applied", |o, _| cell::condition(o, "Applied")),
-        wide("Message", |o, _| cell::condition_field(o, "Applied", "message")),
+        column("Clusters", |o, _| cell::at(o, "/status/counts/clusters")),
+        column("Applied", |o, _| cell::at(o, "/status/counts/applied")),
+        column("Healthy", |o, _| cell::at(o, "/status/counts/healthy")),
+        column("Offline", |o, _| cell::at(o, "/status/counts/offline")),
+        column("Revision", |o, _| cell::at(o, "/metadata/generation")),
+        wide("Message", |o, _| cell::condition_field(o, "Healthy", "message")),
     ]
 }
 

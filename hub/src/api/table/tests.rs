@@ -22,33 +22,38 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_managed_cluster_prints_clusternets_columns() {
+fn a_managed_cluster_prints_how_it_is_and_how_old_that_is() {
     let cluster = json!({
         "metadata": {"name": "c1", "creationTimestamp": "2026-11-23T22:00:07Z"},
         "spec": {"clusterId": "7f0c", "syncMode": "Pull", "clusterType": "EdgeCluster"},
-        "status": {"k8sVersion": "v1.37.2", "agentVersion": "v0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+        "status": {"k8sVersion": "v1.37.2", "agentVersion": "v0.1", "conditions": [{"type": "Ready", "status": "True"}],
+            "link": "Offline", "lastContact": "2026-11-23T22:05:00Z", "sync": "3 pending", "objects": 12},
     });
     let narrow = pairs(&[
         ("NAME", "c1"),
-        ("CLUSTER ID", "7f0c"),
-        ("SYNC MODE", "Pull"),
-        ("KUBERNETES", "v1.37.2"),
         ("STATUS", "True"),
+        ("LINK", "Offline"),
+        ("LAST-CONTACT", "7s"),
+        ("SYNC", "3 pending"),
+        ("OBJECTS", "12"),
+        ("KUBERNETES", "v1.37.2"),
         ("AGE", "5m"),
     ]);
     assert_eq!(printed("clusters.clusternet.io", "ManagedCluster", cluster.clone(), false), narrow);
     let all = printed("clusters.clusternet.io", "ManagedCluster", cluster, true);
-    assert_eq!(all[6..], pairs(&[("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")]));
+    assert_eq!(all[8..], pairs(&[("CLUSTER ID", "7f0c"), ("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")]));
 }
 
 #[test]
-fn a_subscription_prints_its_clusters_and_whether_it_is_applied() {
+fn a_subscription_prints_its_counts_and_the_first_thing_that_is_wrong() {
     let object = json!({
-        "metadata": {"name": "app", "creationTimestamp": "2026-11-23T22:05:00Z"},
-        "status": {"bindingClusters": ["a/b", "c/d"], "conditions": [{"type": "Applied", "status": "False", "message": "1 of 2 clusters"}]},
+        "metadata": {"name": "app", "creationTimestamp": "2026-11-23T22:05:00Z", "generation": 4},
+        "status": {"counts": {"clusters": 3, "applied": 2, "healthy": 1, "offline": 1},
+            "conditions": [{"type": "Healthy", "status": "False", "message": "1 of 2 clusters"}]},
     });
-    let expected = pairs(&[("NAME", "app"), ("CLUSTERS", "2"), ("APPLIED", "False"), ("AGE", "7s"), ("MESSAGE", "1 of 2 clusters")]);
-    assert_eq!(printed("apps.clusternet.io", "Subscription", object, true), expected);
+    let expected = [("CLUSTERS", "3"), ("APPLIED", "2"), ("HEALTHY", "1"), ("OFFLINE", "1"), ("REVISION", "4"), ("AGE", "7s")];
+    let expected = [&[("NAME", "app")], &expected[..], &[("MESSAGE", "1 of 2 clusters")]].concat();
+    assert_eq!(printed("apps.clusternet.io", "Subscription", object, true), pairs(&expected));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use k8s_openapi::jiff::Timestamp;
 use rumqttd::protocol::v4;
 use rumqttd::protocol::{Packet, PingResp, PubAck, PubAckReason, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -75,7 +76,10 @@ impl Reading<'_> {
     async fn run<R: AsyncRead + Unpin>(&self, reader: &mut PacketReader<R>) -> CloseCause {
         loop {
             let handled = match reader.next().await {
-                Ok(incoming) => self.handle(incoming).await,
+                Ok(incoming) => {
+                    self.link.heard.hear(Timestamp::now());
+                    self.handle(incoming).await
+                }
                 Err(error) => Err(self.explain(error)),
             };
             if let Err(cause) = handled {

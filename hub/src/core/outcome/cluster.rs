@@ -1,11 +1,14 @@
 //! A ManagedCluster's status: the agent's facts, whether it is ready, and what on it is pending.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::condition::{Saying, whole_seconds};
-use super::{MAX_PENDING, Outcomes};
-use crate::core::id::ClusterKey;
+use super::{ClusterState, MAX_PENDING, Outcomes};
+use crate::core::id::{ClusterKey, ObjectId};
+use crate::core::plan::{Content, DesiredEntry};
 use crate::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
 use crate::kinds::{ManagedClusterStatus, Pending, PendingCounts, PendingObject};
 
@@ -15,12 +18,17 @@ const STORED_TIMES_SECONDS: i64 = 300;
 impl Outcomes {
     /// What a ManagedCluster's status should be, given what it was; none while no report of it has come.
     pub fn cluster_status(&self, key: &ClusterKey, previous: &ManagedClusterStatus, now: Timestamp) -> Option<ManagedClusterStatus> {
-        let report = self.clusters.get(key)?.report.as_ref()?;
+        let state = self.clusters.get(key)?;
+        let report = state.report.as_ref()?;
         let mut status = previous.clone();
         if let Some(facts) = &report.facts {
             tell_facts(facts, &mut status);
         }
         status.pending = pending(report);
+        status.link = Some(link(report).to_owned());
+        let wanted: BTreeMap<&ObjectId, &DesiredEntry> = state.entries().iter().map(|entry| (&entry.object, entry)).collect();
+        status.objects = Some(i32::try_from(wanted.len()).unwrap_or(i32::MAX));
+        status.sync = Some(sync(state, wanted.into_values()));
         let ready = ready(report).after(&previous.conditions, None, now);
         status.conditions.retain(|condition| condition.type_ != ready.type_);
         status.conditions.insert(0, ready);
@@ -28,6 +36,33 @@ impl Outcomes {
         tell_times(report, &mut status, changed);
         Some(status)
     }
+}
+
+fn link(report: &ClusterReport) -> &'static str {
+    match (&report.clones, report.connected, report.last_contact) {
+        (Some(_), ..) => "Cloned",
+        (None, true, _) => "Connected",
+        (None, false, Some(_)) => "Offline",
+        // After a start of the hub an agent that was here before has not come back yet; its facts are kept.
+        (None, false, None) if report.facts.is_some() => "Offline",
+        (None, false, None) => "NeverConnected",
+    }
+}
+
+/// Whether the cluster has everything that is desired now; a report on an older list says nothing of that.
+fn sync<'a>(state: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> String {
+    if state.plan.is_none() || !state.is_current() {
+        return "Unknown".to_owned();
+    }
+    let lacks = |entry: &&DesiredEntry| entry.content != Content::Keep && !state.object(entry).is_some_and(is_applied);
+    match wanted.filter(lacks).count() {
+        0 => "Synced".to_owned(),
+        pending => format!("{pending} pending"),
+    }
+}
+
+fn is_applied(report: &ObjectReport) -> bool {
+    report.state == ObjectState::Applied
 }
 
 fn tell_facts(facts: &ClusterFacts, status: &mut ManagedClusterStatus) {

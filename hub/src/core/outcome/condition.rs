@@ -8,7 +8,7 @@ pub struct Saying {
     pub kind: &'static str,
     /// `True`, `False` or `Unknown`.
     pub status: &'static str,
-    pub reason: &'static str,
+    pub reason: String,
     pub message: String,
 }
 
@@ -16,8 +16,8 @@ pub struct Saying {
 const MAX_MESSAGE: usize = 1024;
 
 impl Saying {
-    pub fn new(kind: &'static str, status: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status, reason, message: message.into() }
+    pub fn new(kind: &'static str, status: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, status, reason: reason.into(), message: message.into() }
     }
 
     /// The condition, with the time of the one it takes the place of unless its status differs.
@@ -26,7 +26,7 @@ impl Saying {
         Condition {
             type_: self.kind.to_owned(),
             status: self.status.to_owned(),
-            reason: self.reason.to_owned(),
+            reason: self.reason,
             message: shortened(self.message),
             observed_generation: generation,
             last_transition_time: old.map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone()),

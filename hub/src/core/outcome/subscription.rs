@@ -3,25 +3,17 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::condition::Saying;
-use super::verdict::{Progress, Verdict};
+use super::replicas;
+use super::tally::Tally;
+use super::verdict::Verdict;
 use super::{ClusterState, MAX_CLUSTERS, MAX_DETAILS, Outcomes};
-use crate::core::id::{ClusterKey, SubscriptionKey};
+use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey};
 use crate::core::index::{SubscriptionFacts, identity_of};
-use crate::core::report::ObjectState;
-use crate::kinds::{AggregatedStatus, Counts, Feed, FeedStatusPerCluster, FeedStatusSummary, SubscriptionStatus};
+use crate::core::report::{ObjectReport, ObjectState, Replicas};
+use crate::kinds::{AggregatedStatus, Feed, FeedStatusPerCluster, FeedStatusSummary, ReplicaStatus, SubscriptionStatus};
 
 /// How many missing feeds a message names.
 const MAX_NAMED: usize = 10;
-
-/// A Subscription over all its clusters.
-#[derive(Default)]
-struct Tally {
-    counts: Counts,
-    first_failed: Option<String>,
-    first_pending: Option<String>,
-    /// Of those pending, how many are connected and so will move by themselves.
-    moving: i32,
-}
 
 impl Outcomes {
     /// What a Subscription's status should be, given what it was; none for a Subscription that is gone.
@@ -30,6 +22,7 @@ impl Outcomes {
         let tally = self.tally(facts);
         let generation = Some(facts.generation);
         let conditions = sayings(facts, &tally).into_iter().map(|saying| saying.after(&previous.conditions, generation, now)).collect();
+        let aggregated_statuses = facts.feeds.iter().map(|feed| self.aggregate(facts, feed, &tally)).collect();
         Some(SubscriptionStatus {
             observed_generation: generation,
             binding_clusters: facts.bound.iter().take(MAX_CLUSTERS).map(ToString::to_string).collect(),
@@ -37,7 +30,8 @@ impl Outcomes {
             desired_releases: tally.counts.clusters,
             completed_releases: tally.counts.applied,
             counts: tally.counts.clone(),
-            aggregated_statuses: facts.feeds.iter().map(|feed| self.aggregate(facts, feed, &tally)).collect(),
+            unhealthy_clusters: tally.unhealthy,
+            aggregated_statuses,
             conditions,
         })
     }
@@ -56,7 +50,8 @@ impl Outcomes {
     fn aggregate(&self, facts: &SubscriptionFacts, feed: &Feed, tally: &Tally) -> AggregatedStatus {
         let told = details_of_a_feed(facts);
         let states = facts.bound.iter().take(told).filter_map(|key| Some((key, self.clusters.get(key)?)));
-        let details: Vec<FeedStatusPerCluster> = states.map(|(key, state)| per_cluster(facts, feed, key, state)).collect();
+        let object = identity_of(feed).0;
+        let details: Vec<FeedStatusPerCluster> = states.map(|(key, state)| per_cluster(facts, &object, key, state)).collect();
         // Clusters that are not named have it if they have everything.
         let unnamed = details.len() == facts.bound.len() || tally.counts.applied == tally.counts.clusters;
         let available = !details.is_empty() && unnamed && details.iter().all(|detail| detail.available);
@@ -65,9 +60,16 @@ impl Outcomes {
             api_version: feed.api_version.clone(),
             namespace: feed.namespace.clone(),
             name: feed.name.clone(),
-            feed_status_summary: FeedStatusSummary { available, replica_status: None },
+            feed_status_summary: FeedStatusSummary { available, replica_status: self.summed(facts, &object) },
             feed_status_details: details,
         }
+    }
+
+    /// A feed's replicas over all bound clusters, named one by one or not.
+    fn summed(&self, facts: &SubscriptionFacts, object: &ObjectId) -> Option<ReplicaStatus> {
+        let states = facts.bound.iter().filter_map(|key| self.clusters.get(key));
+        let reports = states.filter_map(|state| state.object(state.entry(&facts.reference, object)?));
+        replicas::summed(reports.filter_map(replicas_of))
     }
 }
 
@@ -76,56 +78,26 @@ fn details_of_a_feed(facts: &SubscriptionFacts) -> usize {
     MAX_CLUSTERS.min(MAX_DETAILS / facts.feeds.len().max(1))
 }
 
-fn per_cluster(facts: &SubscriptionFacts, feed: &Feed, key: &ClusterKey, state: &ClusterState) -> FeedStatusPerCluster {
-    let object = identity_of(feed).0;
-    let wanted = (&facts.reference, &object);
-    let entry = state.plan.as_ref().and_then(|(_, entries)| {
-        let found = entries.binary_search_by(|entry| (&entry.bundle, &entry.object).cmp(&wanted));
-        found.ok().map(|index| &entries[index])
-    });
-    let report = entry.and_then(|entry| state.object(entry));
-    let available = state.is_current() && report.is_some_and(|report| report.state == ObjectState::Applied);
-    FeedStatusPerCluster { cluster_id: state.cluster_id.clone(), cluster_name: key.name.clone(), available, replica_status: None }
+fn per_cluster(facts: &SubscriptionFacts, object: &ObjectId, key: &ClusterKey, state: &ClusterState) -> FeedStatusPerCluster {
+    let report = state.entry(&facts.reference, object).and_then(|entry| state.object(entry));
+    FeedStatusPerCluster {
+        cluster_id: state.cluster_id.clone(),
+        cluster_name: key.name.clone(),
+        available: state.is_current() && report.is_some_and(|report| report.state == ObjectState::Applied),
+        replica_status: report.and_then(replicas_of).map(replicas::told),
+    }
 }
 
-impl Tally {
-    fn add(&mut self, cluster: &ClusterKey, verdict: Option<&Verdict>) {
-        self.counts.clusters += 1;
-        self.counts.offline += i32::from(!verdict.is_some_and(|verdict| verdict.connected));
-        self.counts.healthy += i32::from(verdict.is_some_and(|verdict| verdict.healthy));
-        match verdict.map(|verdict| &verdict.progress) {
-            Some(Progress::Applied) => self.counts.applied += 1,
-            Some(Progress::Failed(why)) => {
-                self.counts.failed += 1;
-                self.first_failed.get_or_insert_with(|| format!("{cluster}: {why}"));
-            }
-            pending => {
-                self.counts.pending += 1;
-                let object = pending.and_then(|pending| if let Progress::Pending(object) = pending { object.as_ref() } else { None });
-                self.moving += i32::from(verdict.is_some_and(|verdict| verdict.connected));
-                self.first_pending
-                    .get_or_insert_with(|| object.map_or_else(|| cluster.to_string(), |object| format!("{cluster}: {object}")));
-            }
-        }
-    }
-
-    fn applied(&self) -> Saying {
-        let (counts, say) = (&self.counts, |status, reason, message: String| Saying::new("Applied", status, reason, message));
-        let of = format!("{} of {} clusters", counts.applied, counts.clusters);
-        if let Some(first) = &self.first_failed {
-            return say("False", "ApplyFailed", format!("applied on {of}, refused on {}; first {first}", counts.failed));
-        }
-        match (&self.first_pending, self.moving) {
-            (None, _) if counts.clusters == 0 => say("Unknown", "NoClusters", "bound to no cluster".to_owned()),
-            (None, _) => say("True", "Applied", format!("applied on {of}")),
-            (Some(first), 0) => say("Unknown", "ClustersOffline", format!("applied on {of}; the others are offline; first {first}")),
-            (Some(first), _) => say("False", "Progressing", format!("applied on {of}; waiting for {}; first {first}", counts.pending)),
-        }
-    }
+fn replicas_of(report: &ObjectReport) -> Option<&Replicas> {
+    report.health.as_ref()?.replicas.as_ref()
 }
 
 fn sayings(facts: &SubscriptionFacts, tally: &Tally) -> Vec<Saying> {
-    let mut sayings = vec![matched(facts), resolved(facts), applied(facts, tally)];
+    let mut sayings = vec![matched(facts), resolved(facts)];
+    match &facts.problem {
+        Some(_) => sayings.extend(held()),
+        None => sayings.extend(tally.sayings()),
+    }
     if let Some(first) = facts.conflicts.first() {
         let message = format!(
             "{} of its objects are also fed by another Subscription, which wins; first {} by {}",
@@ -146,6 +118,13 @@ fn sayings(facts: &SubscriptionFacts, tally: &Tally) -> Vec<Saying> {
         sayings.push(Saying::new("Truncated", "True", "TooManyClusters", message));
     }
     sayings
+}
+
+/// Nothing moves until somebody changes the spec.
+fn held() -> [Saying; 5] {
+    let why = "nothing is sent while the condition Matched names a problem";
+    [("Applied", "Unknown"), ("Healthy", "Unknown"), ("Ready", "False"), ("Progressing", "False"), ("Stalled", "True")]
+        .map(|(kind, status)| Saying::new(kind, status, "Held", why))
 }
 
 fn matched(facts: &SubscriptionFacts) -> Saying {
@@ -175,11 +154,4 @@ fn resolved(facts: &SubscriptionFacts) -> Saying {
     let message =
         format!("{} of {} feeds have no template: {}: {}", facts.missing.len(), facts.feeds.len(), named.join(", "), first.remedy);
     Saying::new("FeedsResolved", "False", "TemplateMissing", message)
-}
-
-fn applied(facts: &SubscriptionFacts, tally: &Tally) -> Saying {
-    match &facts.problem {
-        Some(_) => Saying::new("Applied", "Unknown", "Held", "nothing is sent while the condition Matched names a problem"),
-        None => tally.applied(),
-    }
 }

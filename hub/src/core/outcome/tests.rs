@@ -3,7 +3,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::*;
 use crate::core::build::{cluster, manifest, subscription};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
-use crate::core::report::{ClusterFacts, ObjectState};
+use crate::core::report::{ClusterFacts, HealthLevel, ObjectHealth, ObjectState, Replicas};
 use crate::kinds::{ManagedClusterStatus, SubscriptionStatus};
 
 /// Outcomes of one Subscription of ConfigMaps `one` and `two`, planned at resourceVersion 10 for these edge clusters.
@@ -38,7 +38,7 @@ fn report(name: &str, rv: u64, states: &[(&str, ObjectState)]) -> ClusterReport 
         object: config_map(name),
         bundles: Vec::new(),
         state: state.clone(),
-        healthy: Some(true),
+        health: Some(healthy()),
     };
     ClusterReport {
         cluster: key(name),
@@ -50,6 +50,18 @@ fn report(name: &str, rv: u64, states: &[(&str, ObjectState)]) -> ClusterReport 
         list_hash: Some("feed".to_owned()),
         facts: None,
     }
+}
+
+fn healthy() -> ObjectHealth {
+    ObjectHealth { level: HealthLevel::Healthy, ..ObjectHealth::default() }
+}
+
+/// Everything applied, `one` with this health.
+fn faring(name: &str, level: HealthLevel, reason: &str, message: &str) -> ClusterReport {
+    let mut report = all_applied(name, 10);
+    let (reason, message) = (reason.to_owned(), message.to_owned());
+    report.objects[0].health = Some(ObjectHealth { level, reason, message, ..ObjectHealth::default() });
+    report
 }
 
 fn all_applied(name: &str, rv: u64) -> ClusterReport {
@@ -258,4 +270,131 @@ fn a_status_of_many_feeds_on_many_clusters_stays_within_what_a_server_takes() {
     assert_eq!((status.binding_clusters.len(), status.counts.clusters), (500, 600));
     let message = "bindingClusters names the first 500 and aggregatedStatuses the first 50 of 600 clusters";
     assert_eq!(condition(&outcomes, "Truncated"), told("True", "TooManyClusters", message));
+}
+
+#[test]
+fn healthy_is_true_only_with_everything_applied_and_well() {
+    let mut outcomes = planned(&["a", "b"]);
+    outcomes.report(all_applied("a", 10));
+    outcomes.report(report("b", 10, &[("one", ObjectState::Applied)]));
+    assert_eq!(condition(&outcomes, "Healthy").0, "False");
+    assert_eq!(condition(&outcomes, "Progressing").0, "True");
+    outcomes.report(faring("b", HealthLevel::Finished, "", ""));
+    assert_eq!(condition(&outcomes, "Healthy"), told("True", "Healthy", "healthy on 2 of 2 clusters"));
+    assert_eq!(condition(&outcomes, "Ready").0, "True");
+    assert_eq!(condition(&outcomes, "Progressing"), told("False", "Complete", "nothing is on its way"));
+    assert_eq!(condition(&outcomes, "Stalled").0, "False");
+    assert!(status(&outcomes).conditions.iter().all(|condition| condition.observed_generation == Some(1)));
+}
+
+#[test]
+fn an_unhealthy_object_is_named_with_cluster_reason_and_message_and_stalls() {
+    let mut outcomes = planned(&["a", "b"]);
+    outcomes.report(all_applied("a", 10));
+    outcomes.report(faring("b", HealthLevel::Unhealthy, "ImagePullBackOff", "no such image"));
+    let message =
+        "healthy on 1 of 2 clusters, unhealthy on 1; first clusternet-b/b: ConfigMap default/one: ImagePullBackOff: no such image";
+    assert_eq!(condition(&outcomes, "Healthy"), told("False", "ImagePullBackOff", message));
+    assert_eq!((condition(&outcomes, "Stalled").0.as_str(), condition(&outcomes, "Progressing").0.as_str()), ("True", "False"));
+    let mut older = faring("b", HealthLevel::Unhealthy, "ImagePullBackOff", "no such image");
+    older.listed_at_rv = Some(9);
+    let status = status(&outcomes);
+    assert_eq!((status.counts.healthy, status.counts.unhealthy, status.unhealthy_clusters.len()), (1, 1, 1));
+    assert_eq!(status.unhealthy_clusters[0].object, "ConfigMap default/one");
+    outcomes.report(faring("b", HealthLevel::Unhealthy, "not a reason", ""));
+    assert_eq!(condition(&outcomes, "Healthy").1, "Unhealthy");
+    outcomes.report(older);
+    assert_eq!(condition(&outcomes, "Healthy").1, "Progressing", "what was said of older content");
+    assert_eq!(condition(&outcomes, "Stalled").0, "False");
+}
+
+#[test]
+fn what_will_be_tried_again_is_not_stalled() {
+    let mut outcomes = planned(&["a"]);
+    let failed = |code| report("a", 10, &[("one", ObjectState::Failed { code, message: "no".to_owned() }), ("two", ObjectState::Applied)]);
+    for (code, stalled) in [(404, "False"), (503, "False"), (0, "False"), (422, "True"), (403, "True")] {
+        outcomes.report(failed(code));
+        assert_eq!(condition(&outcomes, "Stalled").0, stalled, "{code}");
+        assert_eq!(condition(&outcomes, "Healthy").1, "ApplyFailed", "{code}");
+    }
+}
+
+#[test]
+fn nobody_having_looked_and_everybody_being_away_are_unknown() {
+    let mut outcomes = planned(&["a", "b"]);
+    let mut unseen = all_applied("b", 10);
+    unseen.objects[1].health = None;
+    outcomes.report(all_applied("a", 10));
+    outcomes.report(unseen);
+    let message = "healthy on 1 of 2 clusters; nothing is known of the others yet; first clusternet-b/b: ConfigMap default/two";
+    assert_eq!(condition(&outcomes, "Healthy"), told("Unknown", "NotObserved", message));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("b", 10) });
+    let message = "healthy on 2 of 2 clusters; 1 of them offline and as last heard";
+    assert_eq!(condition(&outcomes, "Healthy"), told("True", "Healthy", message));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("a", 10) });
+    assert_eq!(condition(&outcomes, "Healthy").1, "ClustersOffline");
+}
+
+#[test]
+fn replicas_are_told_by_cluster_and_summed() {
+    let mut outcomes = planned(&["a", "b"]);
+    for (name, ready) in [("a", 2), ("b", 1)] {
+        let mut report = all_applied(name, 10);
+        let replicas = Replicas { observed_generation: 7, replicas: 2, updated: 2, ready, ..Replicas::default() };
+        report.objects[0].health = Some(ObjectHealth { replicas: Some(replicas), ..healthy() });
+        outcomes.report(report);
+    }
+    let one = &status(&outcomes).aggregated_statuses[0];
+    let summed = one.feed_status_summary.replica_status.clone().expect("both told");
+    assert_eq!((summed.replicas, summed.ready_replicas, summed.observed_generation), (4, 3, None));
+    let details: Vec<_> = one.feed_status_details.iter().filter_map(|detail| detail.replica_status.as_ref()).collect();
+    assert_eq!((details.len(), details[1].ready_replicas, details[1].observed_generation), (2, 1, Some(7)));
+    assert_eq!(status(&outcomes).aggregated_statuses[1].feed_status_summary.replica_status, None);
+}
+
+#[test]
+fn replicas_that_move_touch_the_subscription() {
+    let mut outcomes = planned(&["a"]);
+    outcomes.report(all_applied("a", 10));
+    outcomes.take_touched();
+    let mut moved = all_applied("a", 10);
+    moved.objects[0].health = Some(ObjectHealth { replicas: Some(Replicas { ready: 1, ..Replicas::default() }), ..healthy() });
+    outcomes.report(moved);
+    assert_eq!(outcomes.take_touched().0.len(), 1);
+}
+
+#[test]
+fn link_sync_and_objects_say_what_is_known_now() {
+    let mut outcomes = planned(&["a"]);
+    let told = |outcomes: &Outcomes| {
+        let status = outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported");
+        (status.link.expect("told"), status.sync.expect("told"), status.objects)
+    };
+    let words = |link: &str, sync: &str| (link.to_owned(), sync.to_owned(), Some(2));
+    outcomes.report(ClusterReport { connected: false, last_contact: None, listed_at_rv: None, ..report("a", 10, &[]) });
+    assert_eq!(told(&outcomes), words("NeverConnected", "Unknown"));
+    outcomes.report(report("a", 10, &[("one", ObjectState::Applied)]));
+    assert_eq!(told(&outcomes), words("Connected", "1 pending"));
+    outcomes.report(all_applied("a", 10));
+    assert_eq!(told(&outcomes), words("Connected", "Synced"));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("a", 10) });
+    assert_eq!(told(&outcomes), words("Offline", "Synced"));
+    outcomes.report(all_applied("a", 9));
+    assert_eq!(told(&outcomes), words("Connected", "Unknown"));
+}
+
+#[test]
+fn rows_come_in_pages_and_name_what_is_wrong() {
+    let mut outcomes = planned(&["a", "b", "c"]);
+    outcomes.report(all_applied("a", 10));
+    outcomes.report(faring("b", HealthLevel::Unhealthy, "ImagePullBackOff", "no such image"));
+    let name = SubscriptionKey::new("apps", "s");
+    let (rows, remaining) = outcomes.cluster_rows(&name, None, 2).expect("known");
+    assert_eq!((rows.len(), remaining, rows[1].0.as_str()), (2, 1, "clusternet-b/b"));
+    assert_eq!((&rows[1].1["health"], &rows[1].1["reason"]), (&"Unhealthy".into(), &"ImagePullBackOff".into()));
+    let (rows, remaining) = outcomes.cluster_rows(&name, Some("clusternet-b/b"), 2).expect("known");
+    assert_eq!((rows.len(), remaining, &rows[0].1["state"], &rows[0].1["connected"]), (1, 0, &"Pending".into(), &false.into()));
+    let (rows, _) = outcomes.object_rows(&key("b"), None, 0).expect("known");
+    assert_eq!((rows.len(), &rows[0].1["name"], &rows[0].1["message"]), (2, &"one".into(), &"no such image".into()));
+    assert!(outcomes.object_rows(&key("gone"), None, 0).is_none());
 }

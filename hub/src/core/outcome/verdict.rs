@@ -2,15 +2,14 @@
 
 use super::ClusterState;
 use crate::core::plan::{Content, DesiredEntry};
-use crate::core::report::ObjectState;
+use crate::core::report::{HealthLevel, ObjectState};
 
 /// How far a Subscription is on one cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub progress: Progress,
     pub connected: bool,
-    /// All objects are known to be healthy.
-    pub healthy: bool,
+    pub health: Wellness,
 }
 
 /// The worst of a Subscription's objects.
@@ -19,16 +18,29 @@ pub enum Progress {
     Applied,
     /// The first object that is not there yet, if the cluster said.
     Pending(Option<String>),
-    /// The first object that was refused, and why.
-    Failed(String),
+    /// The first object that was refused, and why; `stuck` when trying again changes nothing.
+    Failed {
+        stuck: bool,
+        object: String,
+        why: String,
+    },
+}
+
+/// The least well of a Subscription's objects, the first of its level.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wellness {
+    pub level: HealthLevel,
+    /// Empty when all are well.
+    pub object: String,
+    pub reason: String,
+    pub message: String,
 }
 
 impl Verdict {
     /// Judges the entries of one Subscription; those that keep want nothing and are left out.
     pub(super) fn of(cluster: &ClusterState, entries: &[DesiredEntry]) -> Self {
         let wanted = || entries.iter().filter(|entry| entry.content != Content::Keep);
-        let all_healthy = wanted().all(|entry| cluster.object(entry).is_some_and(|object| object.healthy == Some(true)));
-        Self { progress: progress(cluster, wanted()), connected: cluster.is_connected(), healthy: cluster.is_current() && all_healthy }
+        Self { progress: progress(cluster, wanted()), connected: cluster.is_connected(), health: wellness(cluster, wanted()) }
     }
 }
 
@@ -39,7 +51,7 @@ fn progress<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a Desired
     let mut worst = Progress::Applied;
     for entry in wanted {
         match progress_of(cluster, entry) {
-            failed @ Progress::Failed(_) => return failed,
+            failed @ Progress::Failed { .. } => return failed,
             pending @ Progress::Pending(_) if worst == Progress::Applied => worst = pending,
             _ => {}
         }
@@ -48,11 +60,39 @@ fn progress<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a Desired
 }
 
 fn progress_of(cluster: &ClusterState, entry: &DesiredEntry) -> Progress {
-    let object = &entry.object;
+    let object = entry.object.to_string();
     match cluster.object(entry).map(|report| &report.state) {
         Some(ObjectState::Applied) => Progress::Applied,
-        Some(ObjectState::Failed { code, message }) => Progress::Failed(format!("{object}: {message} ({code})")),
-        Some(ObjectState::Rejected { message }) => Progress::Failed(format!("{object}: refused by the agent: {message}")),
-        _ => Progress::Pending(Some(object.to_string())),
+        Some(ObjectState::Failed { code, message }) => {
+            Progress::Failed { stuck: is_final(*code), object, why: format!("{message} ({code})") }
+        }
+        Some(ObjectState::Rejected { message }) => {
+            Progress::Failed { stuck: true, object, why: format!("refused by the agent: {message}") }
+        }
+        _ => Progress::Pending(Some(object)),
     }
+}
+
+/// A kind or namespace may still come, a conflict be settled, a server get room; anything else that a server refuses it refuses again.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && !matches!(code, 404 | 409 | 429)
+}
+
+/// What was said of older content counts for nothing: a tool that waits for a fix must not see what it fixes.
+fn wellness<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Wellness {
+    if !cluster.is_current() {
+        return Wellness::default();
+    }
+    let mut worst = Wellness { level: HealthLevel::Finished, ..Wellness::default() };
+    for entry in wanted {
+        let applied = cluster.object(entry).filter(|report| report.state == ObjectState::Applied);
+        let health = applied.and_then(|report| report.health.as_ref());
+        let level = health.map_or(HealthLevel::Unknown, |health| health.level);
+        if level > worst.level {
+            let object = if level.is_good() { String::new() } else { entry.object.to_string() };
+            let (reason, message) = health.filter(|_| !level.is_good()).map(|health| (&health.reason, &health.message)).unzip();
+            worst = Wellness { level, object, reason: reason.cloned().unwrap_or_default(), message: message.cloned().unwrap_or_default() };
+        }
+    }
+    worst
 }
