@@ -48,7 +48,7 @@ fn healthy(found: &Value, status: &str) -> bool {
 async fn what_the_hub_says_is_true_and_has_an_age() -> Result<()> {
     let road = Road::between(Member::builder("truth").with_node().start().await?, &[])?;
     let hub = road.hub.kubectl();
-    hub.apply(&application("docker.io/local/none:1"))?;
+    hub.apply(&application("127.0.0.1:1/none:1"))?;
     road.applied("web")?;
     let begun = Instant::now();
     let broken = |found: &Value| {

@@ -108,6 +108,7 @@ fn sayings(facts: &SubscriptionFacts, tally: &Tally) -> Vec<Saying> {
         sayings.push(Saying::new("Conflicted", "True", "FedByAnother", message));
     }
     sayings.extend(super::overrides::overridden(facts));
+    sayings.extend(tally.disputes());
     let told = details_of_a_feed(facts);
     if facts.bound.len() > told {
         let clusters = facts.bound.len();

@@ -22,6 +22,10 @@ pub struct Tally {
     first_unhealthy: Option<(String, String)>,
     first_progressing: Option<String>,
     first_unseen: Option<String>,
+    /// Clusters where somebody else keeps changing an object, and the first.
+    contested: (i32, Option<String>),
+    /// Clusters where an object is not corrected, and the first.
+    paused: (i32, Option<String>),
     /// Of those pending, how many are connected and so will move by themselves.
     moving: i32,
     /// Applied, healthy or not yet looked at, and connected: what is missing will be told.
@@ -42,6 +46,8 @@ impl Tally {
         }
         if let Some(verdict) = verdict {
             self.add_health(cluster, verdict);
+            note(&mut self.contested, cluster, verdict.contested.as_ref());
+            note(&mut self.paused, cluster, verdict.paused.as_ref());
         }
     }
 
@@ -100,6 +106,17 @@ impl Tally {
         let healthy = self.healthy();
         let ready = Saying { kind: "Ready", message: healthy.message.clone(), reason: healthy.reason.clone(), ..healthy };
         [self.applied(), healthy, ready, self.progressing(), self.stalled()]
+    }
+
+    /// The conditions Contested and Paused; none where there is nothing of the kind.
+    pub fn disputes(&self) -> impl Iterator<Item = Saying> {
+        let say = |kind, reason, what: &str, (clusters, first): &(i32, Option<String>)| {
+            let message = format!("{what} on {clusters} clusters; first {}", first.as_ref()?);
+            Some(Saying::new(kind, "True", reason, message))
+        };
+        let contested = say("Contested", "ChangedByOthers", "somebody else changes what is applied", &self.contested);
+        let paused = say("Paused", "PausedOnMember", "objects annotated clusternet.io/paused are left as they are", &self.paused);
+        contested.into_iter().chain(paused)
     }
 
     fn applied(&self) -> Saying {
@@ -168,6 +185,12 @@ impl Tally {
             (None, None) => say("False", "NotStalled", "nothing waits for a person"),
         }
     }
+}
+
+fn note((clusters, first): &mut (i32, Option<String>), cluster: &ClusterKey, found: Option<&String>) {
+    let Some(found) = found else { return };
+    *clusters += 1;
+    first.get_or_insert_with(|| format!("{cluster}: {found}"));
 }
 
 /// What a member gave as reason, if the API takes it as one.

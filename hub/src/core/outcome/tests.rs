@@ -398,3 +398,21 @@ fn rows_come_in_pages_and_name_what_is_wrong() {
     assert_eq!((rows.len(), &rows[0].1["name"], &rows[0].1["message"]), (2, &"one".into(), &"no such image".into()));
     assert!(outcomes.object_rows(&key("gone"), None, 0).is_none());
 }
+
+#[test]
+fn a_dispute_and_a_pause_are_conditions_of_their_own_however_well_the_object_is() {
+    let mut outcomes = planned(&["a", "b"]);
+    outcomes.report(all_applied("a", 10));
+    let mut disputed = all_applied("b", 10);
+    disputed.objects[0].health = Some(ObjectHealth { contested: "hpa changes .spec.replicas".to_owned(), ..healthy() });
+    disputed.objects[1].health = Some(ObjectHealth { paused: true, ..healthy() });
+    outcomes.report(disputed);
+    assert_eq!(condition(&outcomes, "Healthy").0, "True");
+    let message =
+        "somebody else changes what is applied on 1 clusters; first clusternet-b/b: ConfigMap default/one: hpa changes .spec.replicas";
+    assert_eq!(condition(&outcomes, "Contested"), told("True", "ChangedByOthers", message));
+    let message = "objects annotated clusternet.io/paused are left as they are on 1 clusters; first clusternet-b/b: ConfigMap default/two";
+    assert_eq!(condition(&outcomes, "Paused"), told("True", "PausedOnMember", message));
+    outcomes.report(all_applied("b", 10));
+    assert!(status(&outcomes).conditions.iter().all(|condition| !matches!(condition.type_.as_str(), "Contested" | "Paused")));
+}

@@ -10,6 +10,10 @@ pub struct Verdict {
     pub progress: Progress,
     pub connected: bool,
     pub health: Wellness,
+    /// The first object that somebody else keeps changing, and who and what.
+    pub contested: Option<String>,
+    /// The first object that is not corrected, because it says so itself.
+    pub paused: Option<String>,
 }
 
 /// The worst of a Subscription's objects.
@@ -40,7 +44,19 @@ impl Verdict {
     /// Judges the entries of one Subscription; those that keep want nothing and are left out.
     pub(super) fn of(cluster: &ClusterState, entries: &[DesiredEntry]) -> Self {
         let wanted = || entries.iter().filter(|entry| entry.content != Content::Keep);
-        Self { progress: progress(cluster, wanted()), connected: cluster.is_connected(), health: wellness(cluster, wanted()) }
+        let health = |entry: &DesiredEntry| cluster.object(entry).and_then(|report| report.health.as_ref());
+        let contested = |entry: &DesiredEntry| {
+            let by = health(entry).map(|health| &health.contested).filter(|by| !by.is_empty())?;
+            Some(format!("{}: {by}", entry.object))
+        };
+        let paused = |entry: &DesiredEntry| health(entry).filter(|health| health.paused).map(|_| entry.object.to_string());
+        Self {
+            progress: progress(cluster, wanted()),
+            connected: cluster.is_connected(),
+            health: wellness(cluster, wanted()),
+            contested: wanted().find_map(contested),
+            paused: wanted().find_map(paused),
+        }
     }
 }
 
