@@ -10,7 +10,12 @@ pub struct Verdict {
     pub progress: Progress,
     pub connected: bool,
     pub health: Wellness,
+    /// The first objects that somebody else changes too, and who.
+    pub contested: Vec<String>,
 }
+
+/// How many contested objects of one Subscription on one cluster are named.
+const MAX_CONTESTED: usize = 3;
 
 /// The worst of a Subscription's objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +45,19 @@ impl Verdict {
     /// Judges the entries of one Subscription; those that keep want nothing and are left out.
     pub(super) fn of(cluster: &ClusterState, entries: &[DesiredEntry]) -> Self {
         let wanted = || entries.iter().filter(|entry| entry.content != Content::Keep);
-        Self { progress: progress(cluster, wanted()), connected: cluster.is_connected(), health: wellness(cluster, wanted()) }
+        Self {
+            progress: progress(cluster, wanted()),
+            connected: cluster.is_connected(),
+            health: wellness(cluster, wanted()),
+            contested: contested(cluster, wanted()),
+        }
     }
+}
+
+fn contested<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Vec<String> {
+    let healths = wanted.filter_map(|entry| Some((&entry.object, cluster.object(entry)?.health.as_ref()?)));
+    let disputed = healths.filter(|(_, health)| !health.contested.is_empty());
+    disputed.take(MAX_CONTESTED).map(|(object, health)| format!("{object}: {}", health.contested)).collect()
 }
 
 fn progress<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Progress {
