@@ -17,7 +17,7 @@ use crate::bus::gate::config::GateConfig;
 use crate::bus::gate::{Gate, GateHandle};
 use crate::config::{Command, Config, Flags, RenderArgs};
 use crate::controller::live::View;
-use crate::controller::{latest, planner, registration, status};
+use crate::controller::{events, expiry, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
@@ -132,7 +132,10 @@ fn start_controllers(
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
     let (outcomes, contacts) = (status::SharedOutcomes::default(), Arc::<Contacts>::default());
     state.show(Arc::new(View { outcomes: outcomes.clone(), contacts: contacts.clone() }));
-    tasks.spawn("status", status::run(client, outcomes, statuses, reports, tasks.stop.clone()));
+    let recorder = events::Recorder::default();
+    tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
+    tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
+    tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
     sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
 }
 

@@ -5,6 +5,8 @@
 mod apiserver;
 #[path = "support/embedded.rs"]
 mod embedded;
+#[path = "controller/events.rs"]
+mod events;
 #[path = "controller/overriding.rs"]
 mod overriding;
 #[path = "controller/planning.rs"]
@@ -44,6 +46,8 @@ macro_rules! on_every_api {
 }
 
 on_every_api! {
+    events::a_refused_object_and_a_lost_connection_make_events,
+    events::an_event_is_deleted_an_hour_after_it_was_last_told,
     overriding::an_override_is_right_on_two_clusters_follows_its_edits_and_is_undone,
     overriding::an_override_that_does_not_fit_is_told_and_the_object_goes_out_without_it,
     planning::a_change_is_planned_from_manifests_at_the_highest_version_seen,

@@ -3,22 +3,24 @@
 //! Invariants: at most one write an object at a time and one a second, the first at once; only what differs is written, as a merge
 //! patch of the status sub-resource, so that fields of other writers stay; a write that fails is computed anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
-use kube::{Client, Error};
+use kube::{Client, Error, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::events::Recorder;
 use super::latest;
 use super::merge::difference;
 use super::schedule::Schedule;
+use crate::core::events::{self, Involved};
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::SubscriptionFacts;
 use crate::core::outcome::{Outcomes, TemplateFacts};
@@ -64,7 +66,8 @@ enum Stored {
 enum Outcome {
     /// The object's status as it is now.
     Known(Stored),
-    Written(Stored),
+    /// The status as it is now, and the object's uid.
+    Written(Stored, String),
     Gone,
     Failed(Error),
 }
@@ -74,6 +77,9 @@ struct Writer {
     outcomes: SharedOutcomes,
     /// Statuses as last read or written.
     known: HashMap<StatusKey, Stored>,
+    recorder: Recorder,
+    /// What Events have told of disputes, where there are any.
+    disputes: HashMap<SubscriptionKey, BTreeSet<String>>,
     schedule: Schedule<StatusKey>,
     tasks: JoinSet<(StatusKey, Outcome)>,
 }
@@ -84,9 +90,18 @@ pub async fn run(
     outcomes: SharedOutcomes,
     mut inputs: latest::Receiver<StatusKey, StatusInput>,
     mut reports: latest::Receiver<ClusterKey, ClusterReport>,
+    recorder: Recorder,
     shutdown: CancellationToken,
 ) {
-    let mut writer = Writer { client, outcomes, known: HashMap::new(), schedule: Schedule::new(REST), tasks: JoinSet::new() };
+    let mut writer = Writer {
+        client,
+        outcomes,
+        known: HashMap::new(),
+        recorder,
+        disputes: HashMap::new(),
+        schedule: Schedule::new(REST),
+        tasks: JoinSet::new(),
+    };
     loop {
         let next = writer.next_start();
         tokio::select! {
@@ -129,6 +144,7 @@ impl Writer {
             StatusInput::Facts(facts) => self.outcomes_mut().subscription(*facts),
             StatusInput::SubscriptionRemoved(key) => {
                 self.outcomes_mut().remove_subscription(&key);
+                self.disputes.remove(&key);
                 self.known.remove(&StatusKey::Subscription(key));
             }
             StatusInput::Template { manifest, facts } => {
@@ -164,7 +180,11 @@ impl Writer {
             self.tasks.spawn(read(self.client.clone(), key));
             return;
         };
-        match self.change(&key, known) {
+        let change = self.change(&key, known);
+        if let StatusKey::Subscription(key) = &key {
+            self.tell_disputes(key);
+        }
+        match change {
             Some((patch, new)) => {
                 self.tasks.spawn(write(self.client.clone(), key, patch, new));
             }
@@ -200,7 +220,10 @@ impl Writer {
                 self.known.insert(key.clone(), status);
                 self.schedule.done(&key, false, true, now);
             }
-            Outcome::Written(status) => {
+            Outcome::Written(status, uid) => {
+                if let Some(before) = self.known.get(&key) {
+                    self.tell(&key, before, &status, uid);
+                }
                 self.known.insert(key.clone(), status);
                 self.schedule.done(&key, true, false, now);
             }
@@ -213,6 +236,31 @@ impl Writer {
                 self.known.remove(&key);
                 self.schedule.done(&key, true, true, now);
             }
+        }
+    }
+
+    /// Events of what a written status changed.
+    fn tell(&self, key: &StatusKey, before: &Stored, after: &Stored, uid: String) {
+        match (key, before, after) {
+            (StatusKey::Cluster(key), Stored::Cluster(before), Stored::Cluster(after)) => {
+                self.recorder.record(&Involved::cluster(key, uid), events::of_cluster(before, after));
+            }
+            (StatusKey::Subscription(key), Stored::Subscription(before), Stored::Subscription(after)) => {
+                self.recorder.record(&Involved::subscription(key, uid), events::of_subscription(before, after));
+            }
+            _ => {}
+        }
+    }
+
+    /// Events of new disputes, which no status names.
+    fn tell_disputes(&mut self, key: &SubscriptionKey) {
+        let Some((uid, disputes)) = self.outcomes().disputes(key) else {
+            return;
+        };
+        let known = self.disputes.remove(key).unwrap_or_default();
+        self.recorder.record(&Involved::subscription(key, uid), events::of_disputes(&known, &disputes));
+        if !disputes.is_empty() {
+            self.disputes.insert(key.clone(), disputes);
         }
     }
 }
@@ -245,19 +293,19 @@ async fn write(client: Client, key: StatusKey, patch: Value, new: Stored) -> (St
     let written = match &key {
         StatusKey::Cluster(name) => {
             let api = Api::<ManagedCluster>::namespaced(client, &name.namespace);
-            api.patch_status(&name.name, &params, &patch).await.map(drop)
+            api.patch_status(&name.name, &params, &patch).await.map(|found| found.uid())
         }
         StatusKey::Subscription(name) => {
             let api = Api::<Subscription>::namespaced(client, &name.namespace);
-            api.patch_status(&name.name, &params, &patch).await.map(drop)
+            api.patch_status(&name.name, &params, &patch).await.map(|found| found.uid())
         }
         StatusKey::Template(name) => {
             let api = Api::<Manifest>::namespaced(client, RESERVED_NAMESPACE);
-            api.patch_status(name, &params, &patch).await.map(drop)
+            api.patch_status(name, &params, &patch).await.map(|found| found.uid())
         }
     };
     match written {
-        Ok(()) => (key, Outcome::Written(new)),
+        Ok(uid) => (key, Outcome::Written(new, uid.unwrap_or_default())),
         Err(Error::Api(status)) if status.code == 404 => (key, Outcome::Gone),
         Err(error) => (key, Outcome::Failed(error)),
     }

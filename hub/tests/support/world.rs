@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use hub::controller::{latest, planner, registration, status};
+use hub::controller::{events, latest, planner, registration, status};
 use hub::core::id::ClusterKey;
 use hub::core::plan::{Content, PlanUpdate};
 use hub::core::report::ClusterReport;
@@ -82,7 +82,9 @@ impl World {
         let (position_in, position) = tokio::sync::watch::channel(planner::Position::default());
         let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in };
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
-        tokio::spawn(status::run(self.client.clone(), status::SharedOutcomes::default(), inputs, reports_out, stop.clone()));
+        let (outcomes, recorder) = (status::SharedOutcomes::default(), events::Recorder::default());
+        tokio::spawn(events::run(self.client.clone(), recorder.clone(), stop.clone()));
+        tokio::spawn(status::run(self.client.clone(), outcomes, inputs, reports_out, recorder, stop.clone()));
         Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }
 

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod condition;
+mod contested;
 mod overrides;
 mod replicas;
 mod rows;

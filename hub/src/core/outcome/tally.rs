@@ -46,7 +46,7 @@ impl Tally {
         }
         if let Some(verdict) = verdict {
             self.add_health(cluster, verdict);
-            note(&mut self.contested, cluster, verdict.contested.as_ref());
+            note(&mut self.contested, cluster, verdict.contested.first());
             note(&mut self.paused, cluster, verdict.paused.as_ref());
         }
     }

@@ -10,11 +10,14 @@ pub struct Verdict {
     pub progress: Progress,
     pub connected: bool,
     pub health: Wellness,
-    /// The first object that somebody else keeps changing, and who and what.
-    pub contested: Option<String>,
+    /// The first objects that somebody else changes too, and who.
+    pub contested: Vec<String>,
     /// The first object that is not corrected, because it says so itself.
     pub paused: Option<String>,
 }
+
+/// How many contested objects of one Subscription on one cluster are named.
+const MAX_CONTESTED: usize = 3;
 
 /// The worst of a Subscription's objects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,20 +47,23 @@ impl Verdict {
     /// Judges the entries of one Subscription; those that keep want nothing and are left out.
     pub(super) fn of(cluster: &ClusterState, entries: &[DesiredEntry]) -> Self {
         let wanted = || entries.iter().filter(|entry| entry.content != Content::Keep);
-        let health = |entry: &DesiredEntry| cluster.object(entry).and_then(|report| report.health.as_ref());
-        let contested = |entry: &DesiredEntry| {
-            let by = health(entry).map(|health| &health.contested).filter(|by| !by.is_empty())?;
-            Some(format!("{}: {by}", entry.object))
-        };
-        let paused = |entry: &DesiredEntry| health(entry).filter(|health| health.paused).map(|_| entry.object.to_string());
+        let is_paused =
+            |entry: &DesiredEntry| cluster.object(entry).and_then(|report| report.health.as_ref()).is_some_and(|health| health.paused);
+        let paused = |entry: &DesiredEntry| is_paused(entry).then(|| entry.object.to_string());
         Self {
             progress: progress(cluster, wanted()),
             connected: cluster.is_connected(),
             health: wellness(cluster, wanted()),
-            contested: wanted().find_map(contested),
+            contested: contested(cluster, wanted()),
             paused: wanted().find_map(paused),
         }
     }
+}
+
+fn contested<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Vec<String> {
+    let healths = wanted.filter_map(|entry| Some((&entry.object, cluster.object(entry)?.health.as_ref()?)));
+    let disputed = healths.filter(|(_, health)| !health.contested.is_empty());
+    disputed.take(MAX_CONTESTED).map(|(object, health)| format!("{object}: {}", health.contested)).collect()
 }
 
 fn progress<'a>(cluster: &ClusterState, wanted: impl Iterator<Item = &'a DesiredEntry>) -> Progress {
