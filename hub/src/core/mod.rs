@@ -2,9 +2,10 @@
 //!
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `outcome` holds what agents reported and says what each status should be. `registry` answers
-//! registration requests.
+//! registration requests. `guard` says which removals wait for a person.
 
 pub mod contact;
+pub mod guard;
 pub mod id;
 pub mod index;
 pub mod outcome;
