@@ -19,6 +19,7 @@ use crate::config::{Command, Config, Flags, RenderArgs};
 use crate::controller::live::View;
 use crate::controller::{events, expiry, latest, planner, registration, status};
 use crate::core::contact::Contacts;
+use crate::core::guard::Guard;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
@@ -95,7 +96,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
     let hub = sync::hub_config(&store).await?;
-    tasks.spawn("sync", sync::run(store, hub, inputs, stop.clone()));
+    tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
     tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
 
     let kubeconfig = folder.announce(&endpoints, &authority.pem, &admin)?;

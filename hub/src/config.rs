@@ -47,6 +47,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure_bus: bool,
+    /// Percent of a cluster's objects that an edit may remove without being confirmed; 0 asks never [default: 50].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard_share: Option<u8>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,7 @@ pub struct Config {
     pub tls_san: Vec<String>,
     pub member_max_object_bytes: usize,
     pub insecure_bus: bool,
+    pub guard_share: u8,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -113,6 +118,7 @@ impl Default for Config {
             tls_san: Vec::new(),
             member_max_object_bytes: bus_schema::limits::MAX_OBJECT as usize,
             insecure_bus: false,
+            guard_share: 50,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -151,6 +157,9 @@ impl Config {
         }
         if self.member_max_object_bytes < 1024 {
             wrong.push(format!("member_max_object_bytes: {} must be at least 1024", self.member_max_object_bytes));
+        }
+        if self.guard_share > 100 {
+            wrong.push(format!("guard_share: {} is no percentage: use 1 to 100, or 0 to hold nothing", self.guard_share));
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));
@@ -195,7 +204,7 @@ mod tests {
         std::fs::write(file.path(), "api_lisen = \"127.0.0.1:1\"").unwrap();
         let error = read(&["--config", file.path().to_str().unwrap()]).unwrap_err().to_string();
         assert!(error.contains("api_lisen"), "{error}");
-        let error = read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1"]).unwrap_err().to_string();
-        assert_eq!(error.lines().count(), 2, "{error}");
+        let error = read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1", "--guard-share", "101"]).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 3, "{error}");
     }
 }

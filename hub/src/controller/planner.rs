@@ -5,6 +5,7 @@
 //! a change. Facts for statuses are gathered for a moment, since they name every bound cluster and nobody waits for them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Api, Client, Resource};
@@ -18,7 +19,7 @@ use super::latest;
 use super::status::{StatusInput, StatusKey};
 use super::templates::Templates;
 use super::watch::{Object, Seen, watch};
-use crate::core::id::{ClusterKey, SubscriptionKey};
+use crate::core::id::{ClusterKey, SubscriptionKey, SubscriptionRef};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::overrides::{Override, OverrideKey, OverrideKind};
 use crate::core::plan::PlanUpdate;
@@ -255,8 +256,10 @@ impl Planner {
         if !self.is_synced() {
             return;
         }
-        for change in self.index.take_plans() {
-            self.emit_plan(change);
+        let changes = self.index.take_plans();
+        let alive = if changes.is_empty() { Arc::default() } else { self.index.alive() };
+        for change in changes {
+            self.emit_plan(change, &alive);
         }
         // After the plans: who has a template's new facts has the lists made from it.
         for (manifest, facts) in self.templates.take() {
@@ -269,10 +272,11 @@ impl Planner {
         }
     }
 
-    fn emit_plan(&self, change: ClusterChange) {
+    fn emit_plan(&self, change: ClusterChange, alive: &Arc<[SubscriptionRef]>) {
         match change {
-            ClusterChange::Planned { cluster, cluster_id, sid, entries, confirm_prune } => {
-                let update = PlanUpdate { cluster: cluster.clone(), sid, entries: entries.clone(), rv: self.rv, confirm_prune };
+            ClusterChange::Planned { cluster, cluster_id, sid, entries, confirm_prune, confirm_removal } => {
+                let (cluster_key, list, alive) = (cluster.clone(), entries.clone(), alive.clone());
+                let update = PlanUpdate { cluster: cluster_key, sid, entries: list, rv: self.rv, confirm_prune, confirm_removal, alive };
                 self.outputs.plans.send(cluster.clone(), PlanEvent::Update(update));
                 let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries };
                 self.outputs.statuses.send(StatusKey::Cluster(cluster), input);

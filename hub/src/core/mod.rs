@@ -1,11 +1,13 @@
 //! What the hub decides, without a client, a clock or a task: the same inputs give the same answers, in the same order.
 //!
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
-//! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `outcome` holds what agents reported and says what each status should be. `events` says
-//! what of their changes is told. `registry` answers registration requests.
+//! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `guard` says which removals wait for a person.
+//! `outcome` holds what agents reported and says what each status should be; `events` says what of their changes is told. `registry`
+//! answers registration requests.
 
 pub mod contact;
 pub mod events;
+pub mod guard;
 pub mod id;
 pub mod index;
 pub mod outcome;

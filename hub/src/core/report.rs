@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::guard::Held;
 use super::id::{ClusterKey, ObjectId};
 use crate::kinds::NodeStatistics;
 
@@ -22,6 +23,8 @@ pub struct ClusterReport {
     /// The hash of the agent's list, which a confirmation to prune has to name.
     pub list_hash: Option<String>,
     pub facts: Option<ClusterFacts>,
+    /// Removals that wait for a confirmation.
+    pub held: Option<Held>,
 }
 
 /// How far one object on one member is.

@@ -23,6 +23,8 @@ pub const LABEL_CLUSTER_NAME: &str = "clusters.clusternet.io/cluster-name";
 pub const ANNOTATION_SID: &str = "clusternet.io/sid";
 /// Confirms that unproven objects of the list with this hash may be pruned, on a ManagedCluster.
 pub const ANNOTATION_CONFIRM_PRUNE: &str = "clusternet.io/confirm-prune";
+/// Confirms the removals that are held under this hash, on a ManagedCluster.
+pub const ANNOTATION_CONFIRM_REMOVAL: &str = "clusternet.io/confirm-removal";
 
 /// Taint that Clusternet puts on a cluster it has not heard of; being away is no reason to lose work, so it never unbinds.
 pub const TAINT_UNSCHEDULABLE: &str = "clusters.clusternet.io/unschedulable";

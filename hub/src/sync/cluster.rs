@@ -1,5 +1,7 @@
 //! The task of one cluster: its sessions, its plan, its timers, around one state machine.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +14,12 @@ use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::library::{Library, Shelf};
+use super::library::{Library, Prepared, Shelf, bundle_id};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
+use crate::core::guard::{Guard, Held};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
 use crate::core::report::ClusterReport;
@@ -29,6 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct Shared {
     pub store: Store,
     pub config: HubConfig,
+    pub guard: Guard,
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
@@ -95,6 +99,8 @@ struct Task {
     shelf: Shelf,
     cluster: Option<ClusterKey>,
     unknown: bool,
+    /// Removals that wait for a confirmation.
+    held: Option<Held>,
     downlink: Option<Downlink>,
     /// The downlink takes a frame of this size now.
     room: Option<usize>,
@@ -108,7 +114,7 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
-        Task { sid, shared, link, shelf, cluster: None, unknown: false, downlink: None, room: None, heard: None, random }
+        Task { sid, shared, link, shelf, cluster: None, unknown: false, held: None, downlink: None, room: None, heard: None, random }
     }
 
     fn now(&self) -> Millis {
@@ -146,7 +152,7 @@ impl Task {
         self.unknown = matches!(plan, Plan::NoCluster);
         let Plan::Desired(update) = plan else { return };
         let now = self.now();
-        let prepared = self.shared.library.prepare(&update.entries);
+        let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
             self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
         }
@@ -155,6 +161,25 @@ impl Task {
         self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
         self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
         self.report();
+    }
+
+    /// The plan's list, or the one that holds while its removals wait. They are judged against what was desired last; after a start of
+    /// the hub that is what the agent acknowledged, so that a hold outlives the process.
+    fn guarded(&mut self, update: &PlanUpdate, prepared: Prepared) -> Prepared {
+        self.held = None;
+        let Some(before) = self.link.desired().map(|desired| &desired.list).or(self.link.acked()) else { return prepared };
+        let owners = LazyCell::new(|| update.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
+        let owner = |bundle| owners.get(&bundle).map(|of| (*of).clone());
+        let confirmed = update.confirm_removal.as_deref();
+        let Some((held, list)) = self.shared.guard.hold(before, &prepared.list, confirmed, owner, &self.shared.config.key) else {
+            return prepared;
+        };
+        tracing::warn!(sid = %self.sid, cluster = %update.cluster, removals = held.removals, of = held.of, hash = held.hash, "removals are held");
+        self.held = Some(held);
+        let mut contents = HashMap::clone(&self.shelf.current);
+        contents.retain(|hash, _| list.content(hash).is_some());
+        contents.extend(prepared.contents.iter().map(|(hash, bytes)| (*hash, bytes.clone())));
+        Prepared { list: Arc::new(list), contents: Arc::new(contents) }
     }
 
     fn take_event(&mut self, event: Option<Event>) {
@@ -275,6 +300,11 @@ impl Task {
         let Some(cluster) = &self.cluster else { return };
         let connected = self.downlink.is_some() && self.link.session().is_some();
         let last_contact = self.heard.as_ref().and_then(Heard::last);
-        self.shared.reports.send(cluster.clone(), report::of(cluster, &self.link, connected, last_contact));
+        let report = ClusterReport { held: self.held.clone(), ..report::of(cluster, &self.link, connected, last_contact) };
+        self.shared.reports.send(cluster.clone(), report);
     }
 }
+
+#[cfg(test)]
+#[path = "cluster_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ use crate::bus::Session;
 use crate::controller::latest;
 use crate::controller::planner::{PlanEvent, Position};
 use crate::core::contact::Contacts;
+use crate::core::guard::Guard;
 use crate::core::id::ClusterKey;
 use crate::core::report::ClusterReport;
 use crate::store::{Store, StoreError};
@@ -34,10 +35,10 @@ pub struct Inputs {
 }
 
 /// Runs until `stop`, then waits for all tasks.
-pub async fn run(store: Store, config: HubConfig, inputs: Inputs, stop: CancellationToken) {
+pub async fn run(store: Store, config: HubConfig, guard: Guard, inputs: Inputs, stop: CancellationToken) {
     let Inputs { mut sessions, mut plans, mut position, reports, contacts } = inputs;
     let library = Arc::new(Library::new(config.key.clone()));
-    let shared = Arc::new(Shared { store, config, library, reports, contacts, started: Instant::now(), stop: stop.clone() });
+    let shared = Arc::new(Shared { store, config, guard, library, reports, contacts, started: Instant::now(), stop: stop.clone() });
     let mut dispatch = Dispatch { shared, clusters: HashMap::new(), sids: HashMap::new(), synced: false, tasks: TaskTracker::new() };
     loop {
         tokio::select! {

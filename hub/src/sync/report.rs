@@ -25,6 +25,7 @@ pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: O
         last_contact,
         objects: rows.map(|(object, status)| object_report(object, status, desired.map(|desired| &*desired.list))).collect(),
         list_hash: desired.map(|desired| desired.list.root.to_string()),
+        held: None,
         facts: table.rows.get(&ObjectId::default()).and_then(|row| facts(&row.facts, last_contact)),
     }
 }

@@ -163,6 +163,7 @@ fn report(cluster: &ClusterKey, states: Vec<(&ObjectId, ObjectState)>, rv: u64) 
         last_contact: Some(Timestamp::now()),
         objects: states.into_iter().map(object).collect(),
         list_hash: Some("0badcafe".to_owned()),
+        held: None,
         facts: Some(ClusterFacts { k8s_version: "v1.37.2".to_owned(), livez: true, readyz: true, ..ClusterFacts::default() }),
     }
 }

@@ -21,7 +21,7 @@ use self::overriding::{Overlay, Overrides};
 pub use self::state::identity_of;
 use self::state::{BoundSubscription, Cluster, Emitted};
 pub(crate) use self::state::{cluster_key_of, key_of};
-use super::id::{ClusterKey, ObjectId, SubscriptionKey};
+use super::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef};
 use super::plan::{Claimant, DesiredList, resolve};
 use super::render::{RenderError, Rendered, render};
 use crate::kinds::{ManagedCluster, Manifest, Subscription};
@@ -49,8 +49,17 @@ type ListKey = (BTreeSet<SubscriptionKey>, Vec<(ObjectId, u64)>);
 /// A cluster whose desired state differs.
 #[derive(Debug, PartialEq)]
 pub enum ClusterChange {
-    Planned { cluster: ClusterKey, cluster_id: String, sid: String, entries: DesiredList, confirm_prune: Option<String> },
-    Removed { cluster: ClusterKey },
+    Planned {
+        cluster: ClusterKey,
+        cluster_id: String,
+        sid: String,
+        entries: DesiredList,
+        confirm_prune: Option<String>,
+        confirm_removal: Option<String>,
+    },
+    Removed {
+        cluster: ClusterKey,
+    },
 }
 
 /// A Subscription whose facts may differ.
@@ -194,6 +203,11 @@ impl Index {
         touched.into_iter().filter_map(|key| self.plan_cluster(key)).collect()
     }
 
+    /// Every Subscription that exists and is not being deleted.
+    pub fn alive(&self) -> Arc<[SubscriptionRef]> {
+        self.subscriptions.values().map(|subscription| subscription.reference.clone()).collect()
+    }
+
     /// Gives the facts of the Subscriptions that were touched. They name every bound cluster, so they are for now and then.
     pub fn take_facts(&mut self) -> Vec<SubscriptionChange> {
         let touched = std::mem::take(&mut self.dirty_subscriptions);
@@ -216,14 +230,14 @@ impl Index {
         self.note_failures(&key, &overlay);
         let entries = self.list_of(bound, &overlay);
         let cluster = self.clusters.get_mut(&key)?;
-        let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone() };
+        let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone(), confirm_removal: cluster.confirm_removal() };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
         cluster.emitted = Some(emitted.clone());
         let cluster_id = cluster.cluster_id.clone();
-        let Emitted { sid, entries, confirm_prune } = emitted;
-        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune })
+        let Emitted { sid, entries, confirm_prune, confirm_removal } = emitted;
+        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune, confirm_removal })
     }
 
     fn list_of(&mut self, bound: BTreeSet<SubscriptionKey>, overlay: &Overlay) -> DesiredList {

@@ -11,7 +11,7 @@ use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef, sp
 use crate::core::overrides::{ClusterValues, Override};
 use crate::core::placement::Placement;
 use crate::core::plan::{Claimant, DesiredList, Rank};
-use crate::kinds::names::ANNOTATION_CONFIRM_PRUNE;
+use crate::kinds::names::{ANNOTATION_CONFIRM_PRUNE, ANNOTATION_CONFIRM_REMOVAL};
 use crate::kinds::{Feed, ManagedCluster, Subscription};
 
 /// A Subscription and the clusters it is bound to.
@@ -49,6 +49,7 @@ pub struct Emitted {
     pub sid: String,
     pub entries: DesiredList,
     pub confirm_prune: Option<String>,
+    pub confirm_removal: Option<String>,
 }
 
 impl BoundSubscription {
@@ -106,6 +107,11 @@ impl Cluster {
     pub fn is_the_same(&self, other: &Self) -> bool {
         (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
             && (&self.cluster_id, &self.annotations) == (&other.cluster_id, &other.annotations)
+    }
+
+    /// The hash that held removals are confirmed for.
+    pub fn confirm_removal(&self) -> Option<String> {
+        self.annotations.get(ANNOTATION_CONFIRM_REMOVAL).cloned()
     }
 
     /// Whether an override is for it.

@@ -298,3 +298,20 @@ fn the_order_of_arrival_makes_no_difference() {
         assert_eq!(planned(order), first);
     }
 }
+
+#[test]
+fn a_confirmed_removal_is_planned_and_a_deleted_subscription_is_not_alive() {
+    let mut index = Index::default();
+    index.apply_subscription(&subscription("s", "edge", &["one"]));
+    let mut confirmed = cluster("a", "edge");
+    index.apply_cluster(&confirmed);
+    index.take_plans();
+    assert_eq!(index.alive().iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["s"]);
+    confirmed.metadata.annotations.get_or_insert_default().insert("clusternet.io/confirm-removal".into(), "abc".into());
+    index.apply_cluster(&confirmed);
+    let changes = index.take_plans();
+    let ClusterChange::Planned { confirm_removal, .. } = &changes[0] else { panic!("planned") };
+    assert_eq!(confirm_removal.as_deref(), Some("abc"));
+    index.delete_subscription(&SubscriptionKey::new("apps", "s"));
+    assert!(index.alive().is_empty());
+}

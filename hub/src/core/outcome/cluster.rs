@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::condition::{Saying, whole_seconds};
-use super::{ClusterState, MAX_PENDING, Outcomes};
+use super::{ClusterState, MAX_PENDING, Outcomes, held};
 use crate::core::id::{ClusterKey, ObjectId};
 use crate::core::plan::{Content, DesiredEntry};
 use crate::core::report::{ClusterFacts, ClusterReport, ObjectReport, ObjectState};
@@ -32,6 +32,9 @@ impl Outcomes {
         let ready = ready(report).after(&previous.conditions, None, now);
         status.conditions.retain(|condition| condition.type_ != ready.type_);
         status.conditions.insert(0, ready);
+        status.conditions.retain(|condition| condition.type_ != held::KIND);
+        let held = report.held.as_ref().map(|held| held::on_cluster(key, held));
+        status.conditions.extend(held.map(|saying| saying.after(&previous.conditions, None, now)));
         let changed = status != *previous;
         tell_times(report, &mut status, changed);
         Some(status)

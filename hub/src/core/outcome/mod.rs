@@ -6,6 +6,7 @@
 mod cluster;
 mod condition;
 mod contested;
+mod held;
 mod overrides;
 mod replicas;
 mod rows;
@@ -102,6 +103,10 @@ impl Outcomes {
         let old = state.report.take().unwrap_or_default();
         let listed_before = old.listed_at_rv;
         report.facts = report.facts.or(old.facts);
+        if report.held != old.held {
+            let concerned = report.held.iter().chain(&old.held).flat_map(|held| &held.subscriptions);
+            self.dirty_subscriptions.extend(concerned.map(SubscriptionRef::key));
+        }
         let before = std::mem::take(&mut state.objects);
         for object in &report.objects {
             state.objects.entry(object.object.clone()).or_default().push(object.clone());

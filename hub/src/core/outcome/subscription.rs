@@ -21,7 +21,11 @@ impl Outcomes {
         let facts = self.subscriptions.get(key)?;
         let tally = self.tally(facts);
         let generation = Some(facts.generation);
-        let conditions = sayings(facts, &tally).into_iter().map(|saying| saying.after(&previous.conditions, generation, now)).collect();
+        let conditions = sayings(facts, &tally)
+            .into_iter()
+            .chain(self.removal_held(&facts.reference))
+            .map(|saying| saying.after(&previous.conditions, generation, now))
+            .collect();
         let aggregated_statuses = facts.feeds.iter().map(|feed| self.aggregate(facts, feed, &tally)).collect();
         Some(SubscriptionStatus {
             observed_generation: generation,

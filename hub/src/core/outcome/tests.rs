@@ -2,6 +2,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::core::build::{cluster, manifest, subscription};
+use crate::core::guard::Held;
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::report::{ClusterFacts, HealthLevel, ObjectHealth, ObjectState, Replicas};
 use crate::kinds::{ManagedClusterStatus, SubscriptionStatus};
@@ -48,6 +49,7 @@ fn report(name: &str, rv: u64, states: &[(&str, ObjectState)]) -> ClusterReport 
         last_contact: Some(at(100)),
         objects: states.iter().map(object).collect(),
         list_hash: Some("feed".to_owned()),
+        held: None,
         facts: None,
     }
 }
@@ -415,4 +417,24 @@ fn a_dispute_and_a_pause_are_conditions_of_their_own_however_well_the_object_is(
     assert_eq!(condition(&outcomes, "Paused"), told("True", "PausedOnMember", message));
     outcomes.report(all_applied("b", 10));
     assert!(status(&outcomes).conditions.iter().all(|condition| !matches!(condition.type_.as_str(), "Contested" | "Paused")));
+}
+
+#[test]
+fn held_removals_are_told_with_the_command_that_lets_them_go() {
+    let mut outcomes = planned(&["a", "b"]);
+    let subscriptions = outcomes.subscriptions.values().map(|facts| facts.reference.clone()).collect();
+    let held = Held { removals: 30, of: 40, hash: "0badcafe".to_owned(), subscriptions };
+    outcomes.report(ClusterReport { held: Some(held), ..all_applied("a", 10) });
+    let command = "`kubectl annotate --overwrite managedcluster -n clusternet-a a clusternet.io/confirm-removal=0badcafe`";
+    let (status, _, message) = condition(&outcomes, "RemovalHeld");
+    assert!(status == "True" && message.contains("30 of 40 objects on clusternet-a/a") && message.contains(command), "{message}");
+    let cluster = outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported");
+    let told = cluster.conditions.iter().find(|condition| condition.type_ == "RemovalHeld").expect("told");
+    assert!(told.message.contains(command), "{}", told.message);
+
+    outcomes.take_touched();
+    outcomes.report(all_applied("a", 10));
+    assert_eq!(outcomes.take_touched().0.len(), 1, "the Subscription is looked at again");
+    let after = outcomes.cluster_status(&key("a"), &cluster, at(1001)).expect("reported");
+    assert!(after.conditions.iter().all(|condition| condition.type_ != "RemovalHeld"));
 }
