@@ -10,7 +10,7 @@ use crate::figure;
 pub async fn measure() -> Result<()> {
     let road = Road::start("bench-bytes").await?;
     road.ship()?;
-    let rest = road.rest(1)?;
+    let rest = road.settled()?;
     figure("bytes: registration to 35 objects applied", rest.total() as f64, "bytes", "-", "-");
 
     road.hub.kubectl().run(["set", "image", "deployment/cart", "*=docker.io/local/busybox:2", "-n", "shop"])?;

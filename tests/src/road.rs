@@ -15,6 +15,9 @@ const SOON: Duration = Duration::from_secs(40);
 /// A link is at rest when it carried nothing for so long.
 const REST: Duration = Duration::from_secs(3);
 
+/// Longer than the pause between two looks at pods that do not start.
+const SETTLED: Duration = Duration::from_secs(14);
+
 /// Kinds that the shop is made of.
 const KINDS: &str = "namespaces,serviceaccounts,configmaps,secrets,services,deployments";
 
@@ -128,7 +131,19 @@ impl Road {
     /// # Errors
     /// It never comes to rest.
     pub fn rest(&self, connections: u64) -> Result<Traffic> {
-        let deadline = Instant::now() + SOON;
+        self.quiet_for(REST, connections)
+    }
+
+    /// Waits until every health has been told: on a member without nodes pods come late, and their troubles later.
+    ///
+    /// # Errors
+    /// It never comes to rest.
+    pub fn settled(&self) -> Result<Traffic> {
+        self.quiet_for(SETTLED, 1)
+    }
+
+    fn quiet_for(&self, quiet: Duration, connections: u64) -> Result<Traffic> {
+        let deadline = Instant::now() + SOON + 2 * quiet;
         let (mut last, mut since) = (self.agent.bus.traffic(), Instant::now());
         loop {
             thread::sleep(Duration::from_millis(50));
@@ -136,7 +151,7 @@ impl Road {
             if now.total() != last.total() {
                 (last, since) = (now, Instant::now());
             }
-            if now.connections >= connections && since.elapsed() >= REST {
+            if now.connections >= connections && since.elapsed() >= quiet {
                 return Ok(now);
             }
             ensure!(Instant::now() < deadline, "the link does not come to rest: {now:?}");

@@ -34,7 +34,7 @@ async fn the_road_survives_cuts_and_crashes() -> Result<()> {
 }
 
 fn a_started_hub_costs_no_more_than_a_reconnect(road: &mut Road) -> Result<()> {
-    let rest = road.rest(1)?;
+    let rest = road.settled()?;
     let before = road.ours()?;
     road.agent.bus.reset();
     let reconnected = road.rest(rest.connections + 1)?;
