@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Agent, AgentWrite, Ended, Item, Live, Origin};
+use super::{Agent, AgentWrite, Ended, Item, Live};
 use crate::hash::Hash;
 use crate::id::{BundleId, Millis, ObjectId};
 use crate::limits::{MAX_MESSAGE, POLL_REMOVING, RETRY_FIRST, RETRY_KEPT, RETRY_MAX, RETRY_REFUSED};
@@ -472,10 +472,5 @@ impl Agent {
     pub(super) fn is_settled(&self) -> bool {
         let idle = self.objects.apply.is_empty() && self.objects.remove.is_empty() && self.objects.in_flight.is_empty();
         idle && (self.state.list.is_none() || self.is_held())
-    }
-
-    /// Whether this object was made by us, as far as the inventory knows.
-    pub fn is_ours(&self, object: &ObjectId) -> bool {
-        self.state.items.get(object).is_some_and(|item| item.live.as_ref().is_none_or(|live| live.origin == Origin::Created))
     }
 }

@@ -32,7 +32,6 @@ pub(super) struct Greeting {
     /// Those that the Hello names.
     incarnations: Vec<Closed>,
     repeat: Repeat,
-    began: Millis,
     old: Option<Receiver>,
 }
 
@@ -73,8 +72,7 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session =
-            State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), began: now, old });
+        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), old });
     }
 
     fn hello(&self) -> Hello {
@@ -295,14 +293,6 @@ impl Agent {
     /// Whether the hub and this agent are in session.
     pub fn in_session(&self) -> bool {
         matches!(self.session, State::Open(_))
-    }
-
-    /// Since when this agent greets without an answer.
-    pub fn greeting_since(&self) -> Option<Millis> {
-        match &self.session {
-            State::Greeting(greeting) => Some(greeting.began),
-            _ => None,
-        }
     }
 }
 
