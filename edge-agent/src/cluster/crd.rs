@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::api::{Accept, Api, Failure, escape};
-use super::discovery::{Discovery, Resource};
+use super::discovery::{Discovery, Missing, Resource};
 use super::object::null_as_empty;
 
 /// First pause between two looks; it doubles to [`MAX_PAUSE`].
@@ -25,18 +25,20 @@ pub enum Established {
     Unavailable(String),
 }
 
-/// Waits until the definition `name` (`plural.group`) is established, at most `patience`, and has discovery look again.
+/// Waits until the definition `name` (`plural.group`) is established and in the server's discovery, at most `patience`.
+///
+/// The server sets the condition before its discovery names the kind, so the condition alone is not enough.
 pub async fn wait_established(api: &Api, discovery: &Discovery, name: &str, patience: Duration) -> Established {
     let end = tokio::time::Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
         let why = match find(api, name).await {
             Ok(None) => return Established::Gone,
-            Ok(Some(definition)) if definition.is_established() => {
-                discovery.forget(&definition.spec.group).await;
-                return Established::Yes;
-            }
-            Ok(Some(definition)) => definition.obstacle(),
+            Ok(Some(definition)) if !definition.is_established() => definition.obstacle(),
+            Ok(Some(definition)) => match definition.discovered(discovery).await {
+                Ok(()) => return Established::Yes,
+                Err(missing) => missing.to_string(),
+            },
             Err(failure) => return Established::Unavailable(failure.to_string()),
         };
         if tokio::time::Instant::now() + pause > end {
@@ -105,6 +107,15 @@ struct Condition {
 impl Definition {
     fn is_established(&self) -> bool {
         self.status.conditions.iter().any(|c| c.kind == "Established" && c.status == "True")
+    }
+
+    /// Asks discovery afresh for a version that is served; a definition that serves none has nothing to wait for.
+    async fn discovered(&self, discovery: &Discovery) -> Result<(), Missing> {
+        discovery.forget(&self.spec.group).await;
+        match self.spec.versions.iter().find(|version| version.served) {
+            Some(version) => discovery.resource(&self.spec.group, &version.name, &self.spec.names.kind).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     fn obstacle(&self) -> String {
