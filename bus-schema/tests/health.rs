@@ -1,5 +1,7 @@
 //! Health, drift and what runs once, in the agent's state machine.
 
+mod support;
+
 use bus_schema::hash::{Domain, HashKey};
 use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId};
 use bus_schema::limits::RETRY_REFUSED;
@@ -36,7 +38,7 @@ fn stored(content: &str) -> AgentState {
 
 /// An agent that has asked its member, which has `found`.
 fn started(state: AgentState, found: Vec<Live>) -> Agent {
-    let mut agent = Agent::new(AgentConfig::new(BootId(1), HashKey::public()), state, 0);
+    let mut agent = Agent::new(AgentConfig::new(BootId(1), support::trust(), HashKey::public()), state, 0);
     let found = found.into_iter().map(|live| Found { object: job(), version: "v1".into(), live }).collect();
     agent.surveyed(found, 0);
     agent.take_writes();

@@ -1,5 +1,7 @@
 //! What the usual messages cost, MQTT included: bytes are money. The goals are those of the design.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,9 +48,10 @@ struct World {
 impl World {
     fn new() -> World {
         let key = HashKey::public();
-        let config = HubConfig { key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
-        let hub = HubLink::new(config, HubState::default());
-        let agent = Agent::new(AgentConfig::new(BootId(77), key.clone()), AgentState::default(), 0);
+        let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
+        let mut hub = HubLink::new(config, HubState::default());
+        hub.set_peer(Some(support::agent()));
+        let agent = Agent::new(AgentConfig::new(BootId(77), support::trust(), key.clone()), AgentState::default(), 0);
         World { key, hub, agent, shelf: Disk::default(), disk: Disk::default(), bytes: 0, up: 0, frames: 0, now: 0 }
     }
 

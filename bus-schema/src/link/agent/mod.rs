@@ -24,12 +24,15 @@ use crate::id::{BootId, Millis, Nonce, ObjectId};
 use crate::limits;
 use crate::list::DesiredList;
 use crate::planted::{Bug, is_planted};
+use crate::secret::Trust;
 use crate::status::StatusTable;
 
 /// What an agent is told at its start.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
     pub boot: BootId,
+    /// This agent's key and the hub's, which sessions are sealed with.
+    pub trust: Trust,
     pub key: HashKey,
     /// Bytes of the largest object that is taken.
     pub max_object: u32,
@@ -38,8 +41,8 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
-    pub fn new(boot: BootId, key: HashKey) -> AgentConfig {
-        AgentConfig { boot, key, max_object: limits::MAX_OBJECT, max_in_flight: 8 }
+    pub fn new(boot: BootId, trust: Trust, key: HashKey) -> AgentConfig {
+        AgentConfig { boot, trust, key, max_object: limits::MAX_OBJECT, max_in_flight: 8 }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::session::State;
 use super::{Agent, AgentEvent};
-use crate::frame::OVERHEAD;
+use crate::frame;
 use crate::id::Millis;
 use crate::limits::COALESCE;
 use crate::link::timer::{Repeat, earliest};
@@ -99,7 +99,7 @@ impl Agent {
         let from = told.clone();
         (told.listed, told.held) = (current.listed, current.held);
         let mut report = Report { listed: current.listed, held: current.held, base, target: 0, entries: Vec::new(), serial };
-        let mut room = max_frame.saturating_sub(OVERHEAD + 64);
+        let mut room = frame::room(max_frame).saturating_sub(64);
         for (object, status) in from.changes(&current) {
             let entry = to_wire(object, status, list);
             let len = prost::Message::encoded_len(&entry) + 4;

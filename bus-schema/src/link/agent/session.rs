@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Agent, AgentEvent, AgentWrite};
-use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::frame::{self, FrameError, Key, Receiver, Sender};
+use crate::greeting;
 use crate::hash::Hash;
 use crate::id::{IncarnationId, Millis, Nonce};
 use crate::limits::{MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
@@ -24,9 +25,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Greeting {
-    nonce: Nonce,
-    /// Every repetition is byte-identical.
-    hello: Vec<u8>,
+    hello: greeting::Hello,
     /// The table whose root the Hello names.
     table: StatusTable,
     /// Those that the Hello names.
@@ -61,10 +60,9 @@ pub(super) struct Session {
 impl Agent {
     pub(super) fn greet(&mut self, nonce: Nonce, now: Millis) {
         self.current_table();
-        let header = Header { kind: Kind::Hello, counter: 0, nonce: Some(nonce) };
-        let hello = self.hello();
-        let incarnations = hello.incarnations.clone();
-        let hello = frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&hello));
+        let said = self.hello();
+        let sealed = greeting::Hello::seal(&self.config.trust, nonce, &prost::Message::encode_to_vec(&said));
+        let Some(hello) = sealed else { return self.events.push(AgentEvent::Rejected("the hub's link key is no key: join again".into())) };
         self.report.outstanding = None;
         self.transfer.forget_asked();
         let old = match std::mem::replace(&mut self.session, State::Offline) {
@@ -72,7 +70,7 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), old });
+        self.session = State::Greeting(Greeting { hello, table: self.table.clone(), incarnations: said.incarnations, repeat: Repeat::at(now), old });
     }
 
     fn hello(&self) -> Hello {
@@ -120,9 +118,8 @@ impl Agent {
             State::Open(session) if session.welcome == frame => return Ok(()),
             _ => return Err(FrameError::Seal),
         };
-        let (header, bytes) = frame::open(&Key::answering(&greeting.hello), frame)?;
-        let welcome: Welcome = frame::body(header.kind, bytes)?;
-        let keys = SessionKeys::agree(&greeting.nonce, &header.nonce.ok_or(FrameError::Short)?);
+        let (bytes, keys) = greeting.hello.open_welcome(&self.config.trust, frame)?;
+        let welcome: Welcome = frame::body(Kind::Welcome, &bytes)?;
         let (repeat, table, old) = (greeting.repeat, greeting.table.clone(), greeting.old.clone());
         repeat.answered(now, &mut self.rtt);
         let covered = (0..64).zip(&greeting.incarnations).filter(|(bit, _)| welcome.covered >> bit & 1 == 1).map(|(_, known)| known);
@@ -178,11 +175,15 @@ impl Agent {
     }
 
     fn on_no_session(&mut self, frame: &[u8], nonce: Nonce, now: Millis) -> Result<(), FrameError> {
-        let (header, bytes) = frame::open(&Key::greeting(), frame)?;
-        let hint: NoSession = frame::body(header.kind, bytes)?;
-        if hint.unknown_sid {
-            self.events.push(AgentEvent::UnknownSid);
+        if let State::Greeting(greeting) = &self.session {
+            let (header, bytes) = greeting.hello.open_unknown(&self.config.trust, frame)?;
+            if frame::body::<NoSession>(header.kind, &bytes)?.unknown_sid {
+                self.events.push(AgentEvent::UnknownSid);
+            }
+            return Ok(());
         }
+        let (header, bytes) = frame::open(&Key::public(), frame)?;
+        frame::body::<NoSession>(header.kind, &bytes)?;
         let began = match &self.session {
             State::Open(session) => session.began,
             _ => return Ok(()),
@@ -207,7 +208,6 @@ impl Agent {
         }
         let (header, bytes) = opened?;
         (session.last_heard, session.unopened, session.confirm) = (now, 0, None);
-        let bytes = bytes.to_vec();
         let taken = self.on_message(header.kind, &bytes, cache, now);
         if let (Err(error @ FrameError::Body(kind)), State::Open(session)) = (&taken, &mut self.session) {
             session.reject =
@@ -265,7 +265,7 @@ impl Agent {
         match &mut self.session {
             State::Greeting(greeting) if greeting.repeat.is_due(now) => {
                 greeting.repeat.said(now, rtt);
-                Some(greeting.hello.clone())
+                Some(greeting.hello.frame.clone())
             }
             _ => None,
         }

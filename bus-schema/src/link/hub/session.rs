@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use super::desired::Asserted;
 use super::{HubEvent, HubLink, HubWrite};
-use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::frame::{self, FrameError, Header, Receiver, Sender};
+use crate::greeting::{self, Greeted, SessionKeys, no_session};
 use crate::hash::Hash;
 use crate::id::{BootId, IncarnationId, Millis, Nonce, SessionId};
 use crate::limits::{MAX_FRAME, MAX_PENDING_SESSIONS};
-use crate::message::{Beat, Closed, Hello, Kind, NoSession, Reject, Report, Want, Welcome};
+use crate::message::{Beat, Closed, Hello, Kind, Reject, Report, Want, Welcome};
 use crate::planted::{Bug, is_planted};
+use crate::secret::Trust;
 
 /// Processes of an agent that are remembered, so that one that comes back is known for a clone.
 const OLD_BOOTS: usize = 8;
@@ -71,12 +73,10 @@ impl HubLink {
             self.sessions.outbox = VecDeque::from([welcome]);
             return Ok(());
         }
-        let (header, body) = frame::open(&Key::greeting(), bytes)?;
-        let hello: Hello = frame::body(header.kind, body)?;
-        let keys = SessionKeys::agree(&header.nonce.ok_or(FrameError::Short)?, &nonce);
+        let greeted = self.greeted(bytes, &nonce)?;
+        let hello: Hello = frame::body(Kind::Hello, &greeted.body)?;
         let welcome = prost::Message::encode_to_vec(&self.welcome(&hello));
-        let header = Header { kind: Kind::Welcome, counter: 0, nonce: Some(nonce) };
-        let welcome_frame = frame::seal(&Key::answering(bytes), &header, &welcome);
+        let (welcome_frame, keys) = greeted.welcome(&welcome).ok_or(FrameError::Seal)?;
         self.sessions.outbox = VecDeque::from([welcome_frame.clone()]);
         let receiver = Receiver::new(keys.up.clone());
         let asserted = self.asserts(Hash::read(&hello.listed));
@@ -91,6 +91,12 @@ impl HubLink {
             self.sessions.pending.pop_front();
         }
         Ok(())
+    }
+
+    fn greeted(&self, frame: &[u8], seed: &Nonce) -> Result<Greeted, FrameError> {
+        let peer = self.peer.ok_or(FrameError::Seal)?;
+        let mut keys = self.config.own.iter().map(|own| greeting::open_hello(&Trust { own: own.clone(), peer }, seed, frame));
+        keys.find(Result::is_ok).unwrap_or(Err(FrameError::Seal))
     }
 
     /// The Welcome that this very Hello got.
@@ -154,12 +160,11 @@ impl HubLink {
         if let Some(session) = &mut self.sessions.current {
             session.owes_beat |= header.counter == 0;
         }
-        let body = body.to_vec();
         self.on_message(header.kind, &body, now)
     }
 
     /// The first frame under a pending session's key makes it the session.
-    fn open_pending<'a>(&mut self, bytes: &'a [u8], now: Millis) -> Result<(Header, &'a [u8]), FrameError> {
+    fn open_pending(&mut self, bytes: &[u8], now: Millis) -> Result<(Header, Vec<u8>), FrameError> {
         let found =
             self.sessions.pending.iter_mut().enumerate().find_map(|(index, pending)| Some((index, pending.receiver.open(bytes).ok()?)));
         let Some((index, opened)) = found else {
@@ -176,7 +181,7 @@ impl HubLink {
     /// Without any session the agent must greet; with one, a frame of another is merely late.
     fn hint_no_session(&mut self) {
         if self.sessions.current.is_none() && self.sessions.pending.is_empty() {
-            self.sessions.outbox = VecDeque::from([no_session(false)]);
+            self.sessions.outbox = VecDeque::from([no_session()]);
         }
     }
 
@@ -279,10 +284,4 @@ impl HubLink {
     pub fn session(&self) -> Option<SessionId> {
         self.sessions.current.as_ref().map(|session| session.id)
     }
-}
-
-/// The hint that there is no session, or no such cluster.
-pub fn no_session(unknown_sid: bool) -> Vec<u8> {
-    let header = Header { kind: Kind::NoSession, counter: 0, nonce: None };
-    frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&NoSession { unknown_sid }))
 }
