@@ -57,6 +57,8 @@ pub enum FrameError {
     Kind(u8),
     #[error("the seal does not fit: another session, or damaged")]
     Seal,
+    #[error("the agent's key is not known yet: it greets again, or is answered once it is")]
+    Early,
     #[error("the padding is damaged: made by another program")]
     Padding,
     #[error("the counter did not rise: a late or repeated frame")]

@@ -41,6 +41,9 @@ pub const MAX_PENDING_SESSIONS: usize = 4;
 /// Silence after which frames that cannot be opened make an agent greet again.
 pub const STALE_SESSION: Millis = 10_000;
 
+/// Heartbeats without a word of the peer, as a fraction, after which a session counts as dead: two may be lost.
+pub const LOST_HEARTBEATS: (Millis, Millis) = (5, 2);
+
 /// Least time between two greetings of one connection that a hint of the peer causes.
 pub const MIN_REGREET: Millis = 2_000;
 

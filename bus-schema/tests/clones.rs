@@ -49,7 +49,7 @@ fn connect(hub: &mut HubLink, agent: &mut Agent, chance: u8) {
 fn a_process_that_comes_back_after_it_was_replaced_is_a_clone_until_a_new_one_starts() {
     let config = HubConfig { own: support::hub(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Default::default() };
     let mut hub = HubLink::new(config, HubState::default());
-    hub.set_peer(Some(support::agent()));
+    hub.set_peer(Some(support::agent()), [0; 32], 0);
     let (mut one, mut two, mut fresh) = (agent(1), agent(2), agent(3));
     connect(&mut hub, &mut one, 1);
     connect(&mut hub, &mut one, 2);

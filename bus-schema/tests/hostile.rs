@@ -57,7 +57,7 @@ fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
     };
     let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
     let mut hub = HubLink::new(config, HubState::default());
-    hub.set_peer(Some(support::agent()));
+    hub.set_peer(Some(support::agent()), [0; 32], 0);
     hub.set_desired(Desired { list: Arc::new(DesiredList::new([entry], &key)), resource_version: 5 }, 0);
     let mut agent = Agent::new(AgentConfig::new(BootId(1), support::trust(), key), AgentState::default(), 0);
     agent.surveyed(Vec::new(), 0);

@@ -50,7 +50,7 @@ impl World {
         let key = HashKey::public();
         let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
         let mut hub = HubLink::new(config, HubState::default());
-        hub.set_peer(Some(support::agent()));
+        hub.set_peer(Some(support::agent()), [0; 32], 0);
         let agent = Agent::new(AgentConfig::new(BootId(77), support::trust(), key.clone()), AgentState::default(), 0);
         World { key, hub, agent, shelf: Disk::default(), disk: Disk::default(), bytes: 0, up: 0, frames: 0, now: 0 }
     }

@@ -10,6 +10,7 @@ pub mod doorbell;
 pub mod drift;
 pub mod engine;
 pub mod failpoint;
+pub mod keys;
 pub mod link;
 pub mod member;
 pub mod register;

@@ -95,7 +95,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
-    let hub = sync::hub_config(&store).await?;
+    let hub = sync::hub_config(&store, folder.link_secret()?, folder.hash_key()?).await?;
     tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
     tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
 

@@ -274,9 +274,9 @@ impl Planner {
 
     fn emit_plan(&self, change: ClusterChange, alive: &Arc<[SubscriptionRef]>) {
         match change {
-            ClusterChange::Planned { cluster, cluster_id, sid, entries, confirm_prune, confirm_removal } => {
+            ClusterChange::Planned { cluster, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal } => {
                 let (cluster_key, list, alive) = (cluster.clone(), entries.clone(), alive.clone());
-                let update = PlanUpdate { cluster: cluster_key, sid, entries: list, rv: self.rv, confirm_prune, confirm_removal, alive };
+                let update = PlanUpdate { cluster: cluster_key, sid, link_key, entries: list, rv: self.rv, confirm_prune, confirm_removal, alive };
                 self.outputs.plans.send(cluster.clone(), PlanEvent::Update(update));
                 let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries };
                 self.outputs.statuses.send(StatusKey::Cluster(cluster), input);

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bus_schema::secret::LinkPublic;
+
 use super::id::{ClusterKey, ObjectId, SubscriptionRef};
 use super::render::Rendered;
 
@@ -48,6 +50,8 @@ pub struct PlanUpdate {
     pub cluster: ClusterKey,
     /// The cluster's id on the bus.
     pub sid: String,
+    /// The key that the agent's sessions are agreed with; without one there are none.
+    pub link_key: Option<LinkPublic>,
     pub entries: DesiredList,
     /// The highest resourceVersion seen in any list or event when this was rendered: the stamp.
     pub rv: u64,

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bus_schema::greeting::{no_session, unknown_sid};
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
-use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState, no_session};
+use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
@@ -150,14 +151,18 @@ impl Task {
 
     fn take_plan(&mut self, plan: &Plan) {
         self.unknown = matches!(plan, Plan::NoCluster);
-        let Plan::Desired(update) = plan else { return };
         let now = self.now();
+        if self.unknown {
+            self.link.set_peer(None, self.nonce(), now);
+        }
+        let Plan::Desired(update) = plan else { return };
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
             self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
         }
         self.cluster = Some(update.cluster.clone());
         self.share_heard();
+        self.link.set_peer(update.link_key, self.nonce(), now);
         self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
         self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
         self.report();
@@ -185,15 +190,15 @@ impl Task {
     fn take_event(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Frame(frame)) => {
-                if let Some(heard) = &self.heard {
-                    heard.hear(Timestamp::now());
-                }
                 if self.unknown {
-                    return self.say_unknown();
+                    return self.say_unknown(&frame.payload);
                 }
                 let (nonce, now) = (self.nonce(), self.now());
-                if let Err(error) = self.link.frame(&frame.payload, nonce, now) {
-                    tracing::debug!(sid = %self.sid, %error, "a frame was not taken");
+                match (self.link.frame(&frame.payload, nonce, now), &self.heard) {
+                    (Err(error), _) => tracing::debug!(sid = %self.sid, %error, "a frame was not taken"),
+                    // Nothing that anybody may have made is a sign of life.
+                    (Ok(()), Some(heard)) if self.link.last_heard() == Some(now) => heard.hear(Timestamp::now()),
+                    (Ok(()), _) => {}
                 }
             }
             Some(Event::Closed(closed)) => {
@@ -205,9 +210,11 @@ impl Task {
     }
 
     /// The agent registers again, proposing the sid it had.
-    fn say_unknown(&self) {
+    fn say_unknown(&self, heard: &[u8]) {
         if let Some(downlink) = &self.downlink {
-            let _ = downlink.try_send(no_session(true).into());
+            let own = self.shared.config.own.first();
+            let answer = own.and_then(|own| unknown_sid(own, heard)).unwrap_or_else(no_session);
+            let _ = downlink.try_send(answer.into());
         }
     }
 

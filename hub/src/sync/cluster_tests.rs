@@ -3,6 +3,7 @@
 use bus_schema::hash::HashKey;
 use bus_schema::id::IncarnationId;
 use bus_schema::link::hub::Acked;
+use bus_schema::secret::LinkSecret;
 use bus_schema::stamp::Stamp;
 
 use super::*;
@@ -12,7 +13,7 @@ use crate::core::plan::{Content, DesiredEntry};
 const SHARE: u8 = 50;
 
 fn task(folder: &tempfile::TempDir, state: HubState) -> Task {
-    let config = HubConfig { key: HashKey::public(), incarnation: IncarnationId(1), closed: Arc::default() };
+    let config = HubConfig { own: [LinkSecret::new([2; 32])].into(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Arc::default() };
     let shared = Shared {
         store: Store::open(folder.path()).unwrap(),
         library: Arc::new(Library::new(config.key.clone())),
@@ -38,6 +39,7 @@ fn plan(objects: usize, alive: &[SubscriptionRef], confirm: Option<String>) -> P
         content: Content::Bytes(number.to_string().into_bytes().into()),
     };
     Plan::Desired(PlanUpdate {
+        link_key: None,
         cluster: ClusterKey::new("ns", "a"),
         sid: "abcdefgh".into(),
         entries: (0..objects).map(entry).collect(),

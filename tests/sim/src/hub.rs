@@ -32,12 +32,6 @@ pub struct Asked {
     pub since: u64,
 }
 
-fn link(config: &HubConfig, edge: usize, state: HubState) -> HubLink {
-    let mut link = HubLink::new(config.clone(), state);
-    link.set_peer(Some(link_secret(edge).public()));
-    link
-}
-
 /// One run of the hub.
 #[derive(Debug)]
 pub struct Hub {
@@ -61,7 +55,7 @@ impl World {
         let config = HubConfig { own: [hub_secret()].into(), key: self.key.clone(), incarnation, closed: Arc::new(closed) };
         self.model.hubs.insert(incarnation, (*config.closed).clone());
         self.trace(|| format!("hub starts as {incarnation}, closed {:?}", config.closed));
-        let links = self.disk.links.iter().map(|(edge, state)| (*edge, link(&config, *edge, state.clone()))).collect();
+        let links = self.disk.links.iter().map(|(edge, state)| (*edge, HubLink::new(config.clone(), state.clone()))).collect();
         self.hub = Some(Hub { config, links, contents: Rendering::default(), ready: false, asked: BTreeMap::new(), planning: false });
         for edge in 0..self.edges.len() {
             let pause = self.rng.u64(1..2_000);
@@ -92,7 +86,7 @@ impl World {
             return;
         }
         self.disk.links.insert(edge, HubState::default());
-        hub.links.insert(edge, link(&hub.config, edge, HubState::default()));
+        hub.links.insert(edge, HubLink::new(hub.config.clone(), HubState::default()));
         self.trace(|| format!("cluster {edge} registers"));
         self.plan_soon();
     }
@@ -125,7 +119,7 @@ impl World {
     }
 
     fn plan_for(&mut self, edge: usize) {
-        let now = self.now;
+        let (now, nonce) = (self.now, self.nonce());
         let Some(hub) = &mut self.hub else { return };
         let Some(link) = hub.links.get_mut(&edge) else { return };
         let rendered = self.disk.store.render(edge, &self.universe, &self.key);
@@ -137,6 +131,7 @@ impl World {
         if !same {
             hub.asked.insert(edge, Asked { list: list.clone(), since: self.disk.store.resource_version });
         }
+        link.set_peer(Some(link_secret(edge).public()), nonce, now);
         link.set_desired(Desired { list: list.clone(), resource_version: rendered.resource_version }, now);
         link.set_confirm_prune(self.disk.store.confirm.get(&edge).copied(), now);
         if !same {

@@ -7,7 +7,7 @@ use crate::frame::{self, FrameError, Key, Receiver, Sender};
 use crate::greeting;
 use crate::hash::Hash;
 use crate::id::{IncarnationId, Millis, Nonce};
-use crate::limits::{MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
+use crate::limits::{LOST_HEARTBEATS, MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
 use crate::link::Cache;
 use crate::link::timer::{Repeat, earliest};
 use crate::message::session::Reason;
@@ -52,6 +52,10 @@ pub(super) struct Session {
     pub(super) serial: u32,
     began: Millis,
     last_heard: Millis,
+    /// When the next sign of life is due, and its number.
+    heartbeat: Option<(Millis, u32)>,
+    /// How long the hub may be silent.
+    patience: Option<Millis>,
     unopened: u32,
     /// A session that ended; only a planted bug listens to it.
     old: Option<Receiver>,
@@ -137,6 +141,8 @@ impl Agent {
             serial: 0,
             began: now,
             last_heard: now,
+            heartbeat: self.config.heartbeat.map(|pause| (now + pause, 1)),
+            patience: self.config.heartbeat.map(|pause| pause * LOST_HEARTBEATS.0 / LOST_HEARTBEATS.1),
             unopened: 0,
             old,
         }));
@@ -277,6 +283,13 @@ impl Agent {
         if let Some(echo) = session.echo.take() {
             return Some(session.sender.seal(Kind::Beat, &Beat { echo, answer: true }));
         }
+        if let (Some((due, number)), Some(pause)) = (&mut session.heartbeat, self.config.heartbeat)
+            && *due <= now
+        {
+            let echo = *number;
+            (*due, *number) = (now + pause, number.wrapping_add(1).max(1));
+            return Some(session.sender.seal(Kind::Beat, &Beat { echo, answer: false }));
+        }
         let confirm = session.confirm.as_mut().filter(|confirm| confirm.is_due(now))?;
         confirm.said(now, rtt);
         Some(session.sender.seal(Kind::Beat, &Beat::default()))
@@ -286,7 +299,7 @@ impl Agent {
         match &self.session {
             State::Offline => None,
             State::Greeting(greeting) => Some(greeting.repeat.due()),
-            State::Open(session) => earliest([session.confirm.map(|confirm| confirm.due()), session.stale_at()]),
+            State::Open(session) => earliest([session.confirm.map(|confirm| confirm.due()), session.heartbeat.map(|(due, _)| due), session.stale_at()]),
         }
     }
 
@@ -307,7 +320,8 @@ impl Session {
     fn stale_at(&self) -> Option<Millis> {
         let unanswered = self.confirm.is_some().then_some(self.began + 3 * STALE_SESSION);
         let foreign = (self.unopened > 0).then_some(self.last_heard + STALE_SESSION);
-        earliest([unanswered, foreign])
+        let silent = self.patience.map(|patience| self.last_heard + patience);
+        earliest([unanswered, foreign, silent])
     }
 
     fn is_stale(&self, now: Millis) -> bool {

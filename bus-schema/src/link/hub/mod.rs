@@ -133,11 +133,17 @@ impl HubLink {
 
     /// Whose greetings are taken from now on. A session under the key before goes on, so that a key is changed without a pause; without a
     /// key there is none.
-    pub fn set_peer(&mut self, peer: Option<LinkPublic>) {
-        if peer.is_none() {
-            self.end_session();
+    /// `nonce` is fresh randomness, for the answer to a Hello that came before its key was known.
+    pub fn set_peer(&mut self, peer: Option<LinkPublic>, nonce: Nonce, now: Millis) {
+        if self.peer == peer {
+            return;
         }
         self.peer = peer;
+        match (peer, self.sessions.early.take()) {
+            (None, _) => self.end_session(),
+            (Some(_), Some(hello)) => drop(self.on_frame(&hello, nonce, now)),
+            (Some(_), None) => {}
+        }
     }
 
     /// An administrator lets everything go that is unclaimed under the list with this root; `None` takes the word back.

@@ -23,6 +23,8 @@ pub(super) struct Sessions {
     /// Frames that belong to no session: Welcomes and hints.
     pub(super) outbox: VecDeque<Vec<u8>>,
     cloned: Option<[BootId; 2]>,
+    /// A Hello that came before the agent's key was known.
+    pub(super) early: Option<Vec<u8>>,
 }
 
 impl Sessions {
@@ -50,6 +52,7 @@ pub(super) struct Session {
     welcome_frame: Vec<u8>,
     pub(super) sender: Sender,
     receiver: Receiver,
+    last_heard: Millis,
     /// The agent waits for a sign that its first frame was heard.
     owes_beat: bool,
     echo: Option<u32>,
@@ -72,6 +75,10 @@ impl HubLink {
         if let Some(welcome) = self.answered(bytes) {
             self.sessions.outbox = VecDeque::from([welcome]);
             return Ok(());
+        }
+        if self.peer.is_none() {
+            self.sessions.early = Some(bytes.to_vec());
+            return Err(FrameError::Early);
         }
         let greeted = self.greeted(bytes, &nonce)?;
         let hello: Hello = frame::body(Kind::Hello, &greeted.body)?;
@@ -159,6 +166,7 @@ impl HubLink {
         };
         if let Some(session) = &mut self.sessions.current {
             session.owes_beat |= header.counter == 0;
+            session.last_heard = now;
         }
         self.on_message(header.kind, &body, now)
     }
@@ -198,6 +206,7 @@ impl HubLink {
             welcome_frame,
             sender: Sender::new(keys.down),
             receiver,
+            last_heard: now,
             owes_beat: true,
             echo: None,
             max_frame: if max_frame == 0 { MAX_FRAME } else { max_frame.min(MAX_FRAME) },
@@ -254,6 +263,7 @@ impl HubLink {
         self.sessions.current = None;
         self.sessions.pending.clear();
         self.sessions.outbox.clear();
+        self.sessions.early = None;
         self.serving.clear();
         self.owes_status_ack = false;
     }
@@ -278,6 +288,11 @@ impl HubLink {
     /// Two processes that share this identity, while neither is served.
     pub fn clones(&self) -> Option<[BootId; 2]> {
         self.sessions.cloned
+    }
+
+    /// When the agent last said something in the confirmed session: what could not be opened is no sign of life.
+    pub fn last_heard(&self) -> Option<Millis> {
+        self.sessions.current.as_ref().map(|session| session.last_heard)
     }
 
     /// The confirmed session.

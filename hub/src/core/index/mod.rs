@@ -14,6 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bus_schema::secret::LinkPublic;
 pub use explain::{Explained, Explanation};
 pub use facts::{Conflict, MissingFeed, OverrideFacts, SubscriptionFacts};
 
@@ -53,6 +54,7 @@ pub enum ClusterChange {
         cluster: ClusterKey,
         cluster_id: String,
         sid: String,
+        link_key: Option<LinkPublic>,
         entries: DesiredList,
         confirm_prune: Option<String>,
         confirm_removal: Option<String>,
@@ -230,14 +232,14 @@ impl Index {
         self.note_failures(&key, &overlay);
         let entries = self.list_of(bound, &overlay);
         let cluster = self.clusters.get_mut(&key)?;
-        let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone(), confirm_removal: cluster.confirm_removal() };
+        let emitted = Emitted { sid, link_key: cluster.link_key, entries, confirm_prune: cluster.confirm_prune.clone(), confirm_removal: cluster.confirm_removal() };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
         cluster.emitted = Some(emitted.clone());
         let cluster_id = cluster.cluster_id.clone();
-        let Emitted { sid, entries, confirm_prune, confirm_removal } = emitted;
-        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune, confirm_removal })
+        let Emitted { sid, link_key, entries, confirm_prune, confirm_removal } = emitted;
+        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal })
     }
 
     fn list_of(&mut self, bound: BTreeSet<SubscriptionKey>, overlay: &Overlay) -> DesiredList {

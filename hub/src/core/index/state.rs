@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bus_schema::secret::LinkPublic;
 use k8s_openapi::api::core::v1::Taint;
 use kube::ResourceExt;
 
@@ -31,6 +34,7 @@ pub struct BoundSubscription {
 pub struct Cluster {
     pub cluster_id: String,
     pub sid: Option<String>,
+    pub link_key: Option<LinkPublic>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     taints: Vec<Taint>,
@@ -47,6 +51,7 @@ pub struct Cluster {
 #[derive(Clone, PartialEq)]
 pub struct Emitted {
     pub sid: String,
+    pub link_key: Option<LinkPublic>,
     pub entries: DesiredList,
     pub confirm_prune: Option<String>,
     pub confirm_removal: Option<String>,
@@ -86,12 +91,18 @@ impl BoundSubscription {
     }
 }
 
+/// The key in a ManagedCluster's status.
+fn link_key(text: &str) -> Option<LinkPublic> {
+    LinkPublic::read(&STANDARD.decode(text).ok()?)
+}
+
 impl Cluster {
     /// Reads a ManagedCluster; nothing is bound to it yet.
     pub fn read(cluster: &ManagedCluster) -> Self {
         Self {
             cluster_id: cluster.spec.cluster_id.clone(),
             sid: cluster.status.as_ref().and_then(|status| status.sid.clone()),
+            link_key: cluster.status.as_ref().and_then(|status| link_key(status.link_key.as_deref()?)),
             labels: cluster.labels().clone(),
             annotations: cluster.annotations().clone(),
             taints: cluster.spec.taints.clone(),
@@ -106,7 +117,7 @@ impl Cluster {
     /// Whether two readings differ in nothing that plans are made from, such as in a heartbeat only.
     pub fn is_the_same(&self, other: &Self) -> bool {
         (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
-            && (&self.cluster_id, &self.annotations) == (&other.cluster_id, &other.annotations)
+            && (&self.cluster_id, &self.annotations, &self.link_key) == (&other.cluster_id, &other.annotations, &other.link_key)
     }
 
     /// The hash that held removals are confirmed for.
