@@ -119,6 +119,19 @@ fn what_has_not_run_or_has_other_content_is_made() {
     assert!(matches!(act(&mut other, 0), Some(Action::Apply { .. })));
 }
 
+/// Found by seed 2112 of a simulation: an answer was lost, then the object refused, then the process ended.
+#[test]
+fn an_object_in_doubt_that_is_gone_after_a_restart_is_made_again() {
+    let mut agent = applied("{}");
+    let hash = agent.state().items[&job()].applied.expect("applied");
+    agent.doubt(&job(), 1);
+    assert!(matches!(act(&mut agent, 1), Some(Action::Apply { .. })));
+    agent.applied(&job(), hash, ApplyOutcome::Unavailable { code: 503, message: "try later".into() }, 1);
+    agent.take_writes();
+    let mut agent = started(agent.state().clone(), Vec::new());
+    assert!(matches!(act(&mut agent, 0), Some(Action::Apply { .. })));
+}
+
 #[test]
 fn a_refusal_is_tried_again_in_an_hour_and_not_before_whatever_the_doorbell_says() {
     let items = applied("{}").state().items.clone();
