@@ -9,6 +9,7 @@ mod crowd;
 mod fleet;
 mod latency;
 mod memory;
+mod seal;
 mod start;
 
 use anyhow::{Result, bail};
@@ -27,7 +28,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked != "all" && !figures.contains(&asked.as_str()) {
         bail!("{asked:?} is no figure; there are: {}, all", figures.join(", "));
@@ -40,6 +41,7 @@ async fn main() -> Result<()> {
             "bytes" => bytes::measure().await?,
             "churn" => churn::measure().await?,
             "crowd" => crowd::measure().await?,
+            "seal" => seal::measure()?,
             _ => memory::measure().await?,
         }
     }
