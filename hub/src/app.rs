@@ -6,21 +6,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiState, Authenticator, Identity};
-use crate::bus::gate::admission::LoopbackAdmission;
-use crate::bus::gate::config::GateConfig;
-use crate::bus::gate::{Gate, GateHandle};
 use crate::config::{Command, Config, Flags, RenderArgs};
 use crate::controller::live::View;
-use crate::controller::{events, expiry, latest, planner, registration, status};
+use crate::controller::{events, expiry, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::folder::{Endpoints, Folder};
+use crate::gating::Gating;
 use crate::store::Store;
 use crate::tls::Authority;
 use crate::{explain, https, kinds, sync, telemetry, tls};
@@ -82,19 +79,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);
-    let gate = start_gate(&config, sessions_sender)?;
-    let endpoints = Endpoints {
-        api: format!("https://{api_addr}"),
-        bus: config.bus_address.clone().unwrap_or_else(|| format!("mqtt://{}", gate.local_addr())),
-    };
     let authority = Authority::open(&folder)?;
-    let tls = authority.server_config(&tls::names(api_addr.ip(), &config.tls_san))?;
+    let names = tls::names(api_addr.ip(), &config.tls_san);
+    let gating = Gating::start(&config, authority.bus_material(&names)?, sessions_sender)?;
+    let endpoints = Endpoints { api: format!("https://{api_addr}"), bus: config.bus_address.clone().unwrap_or_else(|| gating.address()) };
+    let tls = authority.server_config(&names)?;
     let (admin, join) = (folder.token("admin.token")?, folder.token("join.token")?);
     let schemas = kinds::schemas();
     let state = ApiState::new(store.clone(), schemas, Authenticator::new(&admin, &join), config.member_max_object_bytes);
 
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
+    let client = api::client(&state, Identity::admin("system:hub-controller"));
+    tasks.spawn("roster", roster::run(client, gating.roster.clone(), stop.clone()));
     let hub = sync::hub_config(&store).await?;
     tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
     tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
@@ -104,16 +101,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
     stop.cancelled().await;
-    gate.shutdown().await;
+    gating.gate.shutdown().await;
     tasks.tracker.close();
     let ended = tokio::time::timeout(GRACE, tasks.tracker.wait()).await;
     tracing::info!(clean = ended.is_ok(), "stopped");
     Ok(())
-}
-
-fn start_gate(config: &Config, sessions: mpsc::Sender<crate::bus::Session>) -> anyhow::Result<GateHandle> {
-    let settings = GateConfig { allow_remote_without_tls: config.insecure_bus, ..GateConfig::new(config.bus_listen) };
-    Gate::start(settings, Arc::new(LoopbackAdmission), sessions).context("--bus-listen")
 }
 
 fn start_controllers(

@@ -19,7 +19,7 @@ pub struct Folder(PathBuf);
 pub struct Endpoints {
     /// `https://HOST:PORT`.
     pub api: String,
-    /// `mqtt://HOST:PORT`.
+    /// `mqtts://HOST:PORT`.
     pub bus: String,
 }
 

@@ -8,6 +8,8 @@ pub mod controller;
 pub mod core;
 pub mod explain;
 pub mod folder;
+pub mod gating;
+mod gating;
 pub mod https;
 pub mod kinds;
 pub mod store;

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::bus::gate::tls::Material;
 use crate::folder::Folder;
 
 const CA_CERTIFICATE: &str = "ca.crt";
@@ -48,11 +49,27 @@ impl Authority {
         Ok(Authority { issuer: Issuer::new(ca_params(), key), pem, der })
     }
 
+    /// What the bus shows and believes, for these host names and addresses.
+    ///
+    /// # Errors
+    /// As [`Authority::server_config`].
+    pub fn bus_material(&self, names: &[String]) -> anyhow::Result<Material> {
+        let (certificate, key) = self.certify(names)?;
+        Ok(Material::fixed(vec![certificate], key, vec![self.der.clone()])?)
+    }
+
     /// TLS for the API, for these host names and addresses.
     ///
     /// # Errors
     /// A name is no DNS name or address.
     pub fn server_config(&self, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
+        let (certificate, key) = self.certify(names)?;
+        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate, self.der.clone()], key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn certify(&self, names: &[String]) -> anyhow::Result<(CertificateDer<'static>, PrivateKeyDer<'static>)> {
         let mut params =
             CertificateParams::new(names.to_vec()).with_context(|| format!("names for the API's certificate: {}", names.join(", ")))?;
         params.distinguished_name = common_name("clusternet-hub");
@@ -60,17 +77,13 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let chain = vec![certificate.der().clone(), self.der.clone()];
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok((certificate.der().clone(), PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))))
     }
 }
 
 /// The names under which a listener on `ip` is reached from this machine, and those that were asked for.
 pub fn names(ip: IpAddr, further: &[String]) -> Vec<String> {
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
+    let mut names = vec!["clusternet-hub".to_owned(), "localhost".to_owned(), "127.0.0.1".into(), "::1".into()];
     if !ip.is_unspecified() && !ip.is_loopback() {
         names.push(ip.to_string());
     }

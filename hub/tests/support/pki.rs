@@ -84,7 +84,7 @@ impl Ca {
     /// What a gate of this CA shows and believes.
     pub fn material(&self) -> Material {
         let server = self.server();
-        Material { chain: vec![server.certificate.clone()], key: server.key(), client_roots: vec![self.der.clone()] }
+        Material::fixed(vec![server.certificate.clone()], server.key(), vec![self.der.clone()]).unwrap()
     }
 }
 

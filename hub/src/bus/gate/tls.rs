@@ -11,7 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -27,12 +28,27 @@ const MAX_SESSIONS: usize = 131_072;
 const WRITE_BUFFER: usize = 8 * 1024;
 
 /// What the gate shows, and whom it believes.
+#[derive(Clone)]
 pub struct Material {
-    /// The server's certificate, then intermediates; a root that agents have is not needed.
-    pub chain: Vec<CertificateDer<'static>>,
-    pub key: PrivateKeyDer<'static>,
+    /// Gives the server's certificate and key, which it may replace by itself at any time.
+    pub server: Arc<dyn ResolvesServerCert>,
     /// The CAs that sign client certificates: two while one takes over from the other.
     pub client_roots: Vec<CertificateDer<'static>>,
+}
+
+impl Material {
+    /// Material with a certificate (then intermediates; a root that agents have is bytes for nothing) that stays the same.
+    ///
+    /// # Errors
+    /// Certificate and key do not belong together or are of no use.
+    pub fn fixed(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        client_roots: Vec<CertificateDer<'static>>,
+    ) -> Result<Material, MaterialError> {
+        let certified = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())?;
+        Ok(Material { server: Arc::new(SingleCertAndKey::from(certified)), client_roots })
+    }
 }
 
 /// Why material does not serve.
@@ -93,7 +109,7 @@ impl Current {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).clear_root_hint_subjects().build();
         let verifier = verifier.map_err(|error| MaterialError::Roots(error.to_string()))?;
         let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
-        let mut config = config.with_client_cert_verifier(verifier).with_single_cert(material.chain, material.key)?;
+        let mut config = config.with_client_cert_verifier(verifier).with_cert_resolver(material.server);
         config.session_storage = sessions;
         config.send_tls13_tickets = 1;
         Ok(Current { config: Arc::new(config), roots: material.client_roots })
