@@ -6,23 +6,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiState, Authenticator, Identity};
-use crate::bus::gate::admission::LoopbackAdmission;
-use crate::bus::gate::config::GateConfig;
-use crate::bus::gate::{Gate, GateHandle};
+use crate::bus::gate::roster::KeyUse;
+use crate::bus::gate::tls::Material;
 use crate::cli::{self, Command};
 use crate::config::{Config, Flags};
 use crate::controller::live::View;
 use crate::controller::registration::{Directory, Issuing};
-use crate::controller::{events, expiry, keys, latest, planner, registration, status};
+use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::folder::{Endpoints, Folder};
+use crate::gating::Gating;
 use crate::enrol::Enrolment;
 use crate::store::Store;
 use crate::tls::{Authority, Files, Served};
@@ -30,9 +29,6 @@ use crate::{enrol, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
-
-/// Keys that were used to connect and wait to be noted; what does not fit is told again by the next connection.
-const USED_KEYS: usize = 1024;
 
 /// How long tasks may take to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -88,18 +84,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);
-    let gate = start_gate(&config, sessions_sender)?;
-    let endpoints = Endpoints {
-        api: format!("https://{api_addr}"),
-        bus: config.bus_address.clone().unwrap_or_else(|| format!("mqtt://{}", gate.local_addr())),
-    };
     let files = Files::new(&folder, config.given_ca());
     let (authority, made) = files.open()?;
     if made {
         let key = folder.file("ca.key");
         println!("ca: a new CA was made: keep a copy of {} in a safe place, agents trust nothing else", key.display());
     }
-    let served = Served::new(&authority, tls::names(api_addr.ip(), &config.tls_san), true)?;
+    let names = tls::names(api_addr.ip(), &config.tls_san);
+    let (served, on_bus) = (Served::new(&authority, names.clone(), true)?, Served::new(&authority, names, false)?);
+    let shown = on_bus.clone();
+    let material = move |authority: &Authority| Material { server: shown.clone(), client_roots: authority.accepted().to_vec() };
+    let gating = Gating::start(&config, material(&authority), sessions_sender)?;
+    let endpoints = Endpoints { api: format!("https://{api_addr}"), bus: config.bus_address.clone().unwrap_or_else(|| gating.address()) };
     let (authority_sender, authority) = watch::channel(Arc::new(authority));
     let admin = folder.token("admin.token")?;
     let state = ApiState::new(store.clone(), kinds::schemas(), Authenticator::new(&admin), config.member_max_object_bytes);
@@ -107,49 +103,48 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let issuing = Issuing { authority: authority.clone(), lifetime: config.certificate_lifetime(), hub_link_key: None };
     let directory = Directory::default();
-    let (_used_keys, used) = mpsc::channel(USED_KEYS);
     let registering = registration::Config {
         real_namespaces: false,
         bus_address: endpoints.bus.clone(),
         issuing,
         directory: directory.clone(),
     };
-    let inputs = start_controllers(&tasks, &state, registering, used, sessions);
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
+    let client = api::client(&state, Identity::admin("system:hub-controller"));
+    tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store).await?;
     tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
     let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory);
     let router = enrol::router(enrolment).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
     let kubeconfig = folder.announce(&endpoints, &authority.borrow().pem(), &admin)?;
-    let announced = (folder.clone(), endpoints.clone());
-    let announce = move |authority: &Authority| {
+    let (bus, announced) = (gating.tls, (folder.clone(), endpoints.clone()));
+    let rotated = move |authority: &Authority| {
         if let Err(error) = announced.0.announce(&announced.1, &authority.pem(), &admin) {
             tracing::error!("admin.kubeconfig cannot be written with the new CA: {error:#}");
         }
+        if let Some(Err(error)) = bus.as_ref().map(|bus| bus.reload(material(authority))) {
+            tracing::error!("the bus goes on without the new CA: {error}");
+        }
     };
-    tasks.spawn("certificates", tls::keep(files, authority_sender, vec![served], announce, stop.clone()));
+    tasks.spawn("certificates", tls::keep(files, authority_sender, vec![served, on_bus], rotated, stop.clone()));
 
     println!("api: {}", endpoints.api);
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
     stop.cancelled().await;
-    gate.shutdown().await;
+    gating.gate.shutdown().await;
     tasks.tracker.close();
     let ended = tokio::time::timeout(GRACE, tasks.tracker.wait()).await;
     tracing::info!(clean = ended.is_ok(), "stopped");
     Ok(())
 }
 
-fn start_gate(config: &Config, sessions: mpsc::Sender<crate::bus::Session>) -> anyhow::Result<GateHandle> {
-    let settings = GateConfig { allow_remote_without_tls: config.insecure_bus, ..GateConfig::new(config.bus_listen) };
-    Gate::start(settings, Arc::new(LoopbackAdmission), sessions).context("--bus-listen")
-}
-
 fn start_controllers(
     tasks: &Tasks,
     state: &ApiState,
     registering: registration::Config,
-    used: mpsc::Receiver<keys::Used>,
+    used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));

@@ -31,7 +31,7 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     api_listen: Option<SocketAddr>,
-    /// Where the MQTT bus listens; port 0 takes a free one [default: 127.0.0.1:1883].
+    /// Where the MQTT bus listens; port 0 takes a free one [default: 127.0.0.1:8883].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bus_listen: Option<SocketAddr>,
@@ -59,7 +59,7 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     member_max_object_bytes: Option<usize>,
-    /// Lets the bus leave loopback although it has no TLS yet: whoever reaches it is any agent.
+    /// A bus without TLS, for tests: whoever reaches it is any agent.
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure_bus: bool,
@@ -109,7 +109,7 @@ impl Default for Config {
         Config {
             data_dir: default_folder(),
             api_listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
-            bus_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            bus_listen: SocketAddr::from(([127, 0, 0, 1], 8883)),
             bus_address: None,
             tls_san: Vec::new(),
             ca_cert: None,
@@ -174,8 +174,9 @@ impl Config {
             }
             Ok(_) => {}
         }
-        if let Some(address) = self.bus_address.as_ref().filter(|address| !address.starts_with("mqtt://")) {
-            wrong.push(format!("bus_address: {address:?} must be mqtt://HOST:PORT"));
+        let scheme = if self.insecure_bus { "mqtt://" } else { "mqtts://" };
+        if let Some(address) = self.bus_address.as_ref().filter(|address| !address.starts_with(scheme)) {
+            wrong.push(format!("bus_address: {address:?} must be {scheme}HOST:PORT"));
         }
         if self.member_max_object_bytes < 1024 {
             wrong.push(format!("member_max_object_bytes: {} must be at least 1024", self.member_max_object_bytes));

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::registration::Directory;
 use super::watch::{Object, Seen, watch};
+use crate::bus::gate::roster::KeyUse;
 use crate::core::enrol::{is_revoked, keys_after_use};
 use crate::core::id::ClusterKey;
 use crate::kinds::ManagedCluster;
@@ -16,17 +17,8 @@ use crate::kinds::ManagedCluster;
 /// Clusters that may wait to be looked at.
 const QUEUE: usize = 1024;
 
-/// A key was used to connect as a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Used {
-    /// The bus id that it was used for.
-    pub sid: String,
-    /// SHA-256 of its SubjectPublicKeyInfo, hex.
-    pub key: String,
-}
-
 /// Keeps the keys of all clusters as they should be, until cancelled. What `used` misses is told again by the next connection.
-pub async fn run(client: Client, directory: Directory, mut used: mpsc::Receiver<Used>, shutdown: CancellationToken) {
+pub async fn run(client: Client, directory: Directory, mut used: mpsc::Receiver<KeyUse>, shutdown: CancellationToken) {
     let (sender, mut clusters) = mpsc::channel(QUEUE);
     let mut watches = JoinSet::new();
     watches.spawn(watch(Api::all(client.clone()), sender, |seen: Seen<ManagedCluster>| seen));
@@ -44,12 +36,12 @@ pub async fn run(client: Client, directory: Directory, mut used: mpsc::Receiver<
 }
 
 /// Lets the older key go.
-async fn note(client: &Client, directory: &Directory, used: &Used) {
-    let Some(key) = directory.find_sid(&used.sid) else { return };
+async fn note(client: &Client, directory: &Directory, used: &KeyUse) {
+    let Some(key) = directory.find_sid(used.sid.as_str()) else { return };
     let api = Api::<ManagedCluster>::namespaced(client.clone(), &key.namespace);
     let Ok(Some(cluster)) = api.get_opt(&key.name).await else { return };
     let keys = cluster.status.as_ref().map(|status| status.tls_keys.as_slice()).unwrap_or_default();
-    if let Some(left) = keys_after_use(keys, &used.key) {
+    if let Some(left) = keys_after_use(keys, &used.key.to_string()) {
         tracing::info!(cluster = %key, "a new key is in use, the one before it is not accepted any more");
         write(client, &key, cluster.resource_version(), json!(left)).await;
     }
