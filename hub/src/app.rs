@@ -20,9 +20,9 @@ use crate::controller::registration::{Directory, Issuing};
 use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
-use crate::enrol::Enrolment;
 use crate::store::Store;
 use crate::tls::{Authority, Files, Served};
 use crate::{enrol, https, kinds, sync, telemetry, tls};
@@ -103,12 +103,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let issuing = Issuing { authority: authority.clone(), lifetime: config.certificate_lifetime(), hub_link_key: None };
     let directory = Directory::default();
-    let registering = registration::Config {
-        real_namespaces: false,
-        bus_address: endpoints.bus.clone(),
-        issuing,
-        directory: directory.clone(),
-    };
+    let registering =
+        registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
     let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));

@@ -1,7 +1,8 @@
 //! Whether a server is the hub: its certificate carries the hub's name and leads to a CA that is known, or whose hash is.
 //!
-//! The name is always [`HUB_NAME`], whatever the address: the CA is the hub's own and gives that name to nobody else, so a hub behind
-//! NAT or a port forward needs no name of its own. A certificate that is not valid yet by the agent's clock is taken at its
+//! The name is [`HUB_NAME`], whatever the address: the CA is the hub's own and gives that name to nobody else, so a hub behind
+//! NAT or a port forward needs no name of its own. A broker that somebody else runs, with a certificate of the same CA, is known by
+//! its host name. A certificate that is not valid yet by the agent's clock is taken at its
 //! beginning: such a clock is behind, and a CA signs nothing for the future.
 
 use std::sync::Arc;
@@ -104,9 +105,56 @@ impl ServerCertVerifier for HubVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _address: &ServerName<'_>,
+        address: &ServerName<'_>,
         ocsp_response: &[u8],
         _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let hub = ServerName::try_from(HUB_NAME).map_err(|error| Error::General(error.to_string()))?;
+        let names = if matches!(self.anchor, Anchor::Roots(_)) { vec![&hub, address] } else { vec![&hub] };
+        let mut judged = Err(Error::InvalidCertificate(CertificateError::NotValidForName));
+        for name in names {
+            judged = self.judge(end_entity, intermediates, name, ocsp_response);
+            let other_name = matches!(
+                judged,
+                Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }))
+            );
+            if !other_name {
+                break;
+            }
+        }
+        judged
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl HubVerifier {
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
     ) -> Result<ServerCertVerified, Error> {
         let roots = self.anchor.of(intermediates);
         if roots.is_empty() {
@@ -114,27 +162,14 @@ impl ServerCertVerifier for HubVerifier {
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone()).build();
         let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
-        let name = ServerName::try_from(HUB_NAME).map_err(|error| Error::General(error.to_string()))?;
         let mut now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.clock.now()));
         for _ in 0..MAX_LATE {
-            match verifier.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now) {
+            match verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now) {
                 Err(Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => now = not_before,
                 verified => return verified,
             }
         }
-        verifier.verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
     }
 }
 

@@ -28,9 +28,8 @@ pub struct Named {
 pub async fn approve(config: &Config, named: &Named, grant: bool) -> anyhow::Result<String> {
     let client = client(&kubeconfig(config, &named.reach)).await?;
     let api = Api::<ClusterRegistrationRequest>::all(client.clone());
-    let is_meant = |request: &ClusterRegistrationRequest| {
-        request.name_any() == named.name || request.spec.cluster_name.as_ref() == Some(&named.name)
-    };
+    let is_meant =
+        |request: &ClusterRegistrationRequest| request.name_any() == named.name || request.spec.cluster_name.as_ref() == Some(&named.name);
     let found: Vec<_> = list(api.clone()).await?.into_iter().filter(is_meant).collect();
     let request = chosen(found, &named.name, "request", "kubectl get clsrr")?;
     let is_granted = request.status.as_ref().and_then(|status| status.result.as_deref()) == Some(APPROVED);

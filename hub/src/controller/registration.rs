@@ -24,8 +24,8 @@ use self::grant::Trouble;
 pub use self::issue::Issuing;
 use super::merge::difference;
 use super::watch::{Object, Seen, watch};
-use crate::core::id::ClusterKey;
 use crate::core::enrol::{LEFT, REFUSED, WAITS};
+use crate::core::id::ClusterKey;
 use crate::core::registry::{Decision, Entropy};
 use crate::kinds::names::ANNOTATION_APPROVAL;
 use crate::kinds::{APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster, PENDING};
@@ -253,7 +253,9 @@ fn held_back(request: &ClusterRegistrationRequest) -> Option<ClusterRegistration
         WAITS => Some(refusal(
             request,
             PENDING,
-            message("waits for approval: `clusternet-hub approve NAME`, or `kubectl annotate clsrr NAME clusternet.io/approval=approved --overwrite`"),
+            message(
+                "waits for approval: `clusternet-hub approve NAME`, or `kubectl annotate clsrr NAME clusternet.io/approval=approved --overwrite`",
+            ),
         )),
         REFUSED => Some(refusal(request, DENIED, message("an administrator denied it: `clusternet-hub approve NAME` grants it after all"))),
         // Nothing of what it was granted stays, or it would count as deleted by somebody.

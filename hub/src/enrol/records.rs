@@ -123,7 +123,8 @@ impl Records {
                 return Err(Failure::new(409, "Conflict", why));
             }
             let current = authority.borrow().clone();
-            match found.status.as_ref().filter(|status| status.result.is_some() && status.observed_generation >= found.metadata.generation) {
+            match found.status.as_ref().filter(|status| status.result.is_some() && status.observed_generation >= found.metadata.generation)
+            {
                 Some(status) => return answer::of(status, &name, &current, super::seconds()),
                 None => tokio::time::sleep(LOOK).await,
             }
@@ -135,7 +136,8 @@ impl Records {
     pub async fn forget(&self, cluster: &ManagedCluster) -> Result<(), Failure> {
         let requests = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         let name = request_name(&cluster.spec.cluster_id);
-        let left = json!({"metadata": {"annotations": {ANNOTATION_APPROVAL: LEFT, ANNOTATION_JOIN_TOKEN: null, ANNOTATION_PROVED_BY: null}}});
+        let left =
+            json!({"metadata": {"annotations": {ANNOTATION_APPROVAL: LEFT, ANNOTATION_JOIN_TOKEN: null, ANNOTATION_PROVED_BY: null}}});
         match requests.patch(&name, &PatchParams::default(), &Patch::Merge(left)).await {
             Err(Error::Api(status)) if status.code == 404 => {}
             marked => drop(marked.map_err(later)?),

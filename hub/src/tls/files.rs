@@ -128,11 +128,12 @@ impl Files {
 
 impl Given {
     fn read(&self) -> anyhow::Result<Authority> {
-        let text = |flag: &str, path: &PathBuf| {
-            std::fs::read_to_string(path).with_context(|| format!("{flag} {} cannot be read", path.display()))
-        };
+        let text =
+            |flag: &str, path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("{flag} {} cannot be read", path.display()));
         let (certificate, key) = (text("--ca-cert", &self.certificate)?, text("--ca-key", &self.key)?);
-        let shown = || format!("--ca-cert {} and --ca-key {}: give a PEM CA certificate and its key", self.certificate.display(), self.key.display());
+        let shown = || {
+            format!("--ca-cert {} and --ca-key {}: give a PEM CA certificate and its key", self.certificate.display(), self.key.display())
+        };
         Authority::new(&certificate, &key, "").with_context(shown)
     }
 }

@@ -153,11 +153,15 @@ fn approval(facts: &Facts<'_>, token: &JoinToken, counted: bool) -> Option<&'sta
 fn replace(facts: &Facts<'_>, token: &JoinToken) -> Verdict {
     let named = token.spec.replaces.as_deref().unwrap_or_default();
     let Some(place) = facts.place else {
-        return Verdict::Refuse(format!("ManagedCluster {named}, whose place this token gives away, was deleted: ask for an ordinary token"));
+        return Verdict::Refuse(format!(
+            "ManagedCluster {named}, whose place this token gives away, was deleted: ask for an ordinary token"
+        ));
     };
     if let Some(cluster) = facts.cluster.filter(|cluster| ClusterKey::of(cluster) != ClusterKey::of(place)) {
         let own = ClusterKey::of(cluster);
-        return Verdict::Refuse(format!("this cluster is ManagedCluster {own} already and cannot take the place of {named}: unregister it first"));
+        return Verdict::Refuse(format!(
+            "this cluster is ManagedCluster {own} already and cannot take the place of {named}: unregister it first"
+        ));
     }
     // An administrator made the token for this very place: nobody is asked again.
     Verdict::Admit(Admission {
@@ -218,7 +222,9 @@ fn taken(cluster: &ManagedCluster) -> String {
 fn ended(cluster: &ManagedCluster) -> String {
     let (key, name) = (ClusterKey::of(cluster), cluster.name_any());
     let what = if is_revoked(cluster) { "was revoked" } else { "is another machine's now" };
-    format!("the identity of ManagedCluster {key} {what}: an administrator can give it to this machine with `clusternet-hub replace {name}`")
+    format!(
+        "the identity of ManagedCluster {key} {what}: an administrator can give it to this machine with `clusternet-hub replace {name}`"
+    )
 }
 
 fn left(id: &str) -> String {
