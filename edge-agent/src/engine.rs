@@ -11,6 +11,7 @@ use bus_schema::id::{Millis, Nonce, ObjectId};
 use bus_schema::link::Cache as _;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
 use bus_schema::message::Health;
+use bus_schema::secret::Trust;
 use ring::rand::SecureRandom;
 
 use crate::cache::{Cache, CacheError};
@@ -49,6 +50,8 @@ pub enum Input {
     Health(ObjectId, Health, bool),
     /// The live object is not as applied.
     Drifted(ObjectId),
+    /// The keys that the next greeting is made with.
+    Trust(Trust),
     Stop,
 }
 
@@ -188,6 +191,7 @@ impl Worker {
             Input::Facts(facts) => self.agent.set_facts(facts, now),
             Input::Health(object, health, ended) => self.agent.health(&object, health, ended, now),
             Input::Drifted(object) => self.agent.doubt(&object, now),
+            Input::Trust(trust) => self.agent.set_trust(trust),
             Input::Stop => {}
         }
     }

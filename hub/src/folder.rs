@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bus_schema::hash::HashKey;
 use bus_schema::secret::LinkSecret;
 use ring::rand::SecureRandom;
 use serde_json::json;
@@ -21,7 +20,7 @@ pub struct Folder(PathBuf);
 pub struct Endpoints {
     /// `https://HOST:PORT`.
     pub api: String,
-    /// `mqtt://HOST:PORT`.
+    /// `mqtts://HOST:PORT`.
     pub bus: String,
 }
 
@@ -72,12 +71,12 @@ impl Folder {
         Ok(LinkSecret::new(self.random("link.key")?))
     }
 
-    /// The fleet's key for content hashes, made at the first start. With another one every list looks different, and is sent again.
+    /// The fleet's key for content hashes, made at the first start; agents are given it when they join.
     ///
     /// # Errors
     /// The file cannot be read or written, or holds something else.
-    pub fn hash_key(&self) -> anyhow::Result<HashKey> {
-        Ok(HashKey::new(&self.random("hash.key")?))
+    pub fn hash_key(&self) -> anyhow::Result<[u8; 32]> {
+        self.random("hash.key")
     }
 
     /// 32 random bytes that are kept.
@@ -141,10 +140,10 @@ mod tests {
     fn a_token_is_made_once_for_the_owner_only() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::open(&temporary.path().join("new")).unwrap();
-        let token = folder.token("join.token").unwrap();
-        assert_eq!((token.len(), folder.token("join.token").unwrap()), (64, token.clone()));
-        assert_ne!(folder.token("admin.token").unwrap(), token);
+        let token = folder.token("a.token").unwrap();
+        assert_eq!((token.len(), folder.token("a.token").unwrap()), (64, token.clone()));
+        assert_ne!(folder.token("another.token").unwrap(), token);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&folder.file("join.token")), mode(folder.path())), (0o600, 0o700));
+        assert_eq!((mode(&folder.file("a.token")), mode(folder.path())), (0o600, 0o700));
     }
 }

@@ -3,11 +3,13 @@
 pub mod api;
 pub mod app;
 pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod core;
-pub mod explain;
+pub mod enrol;
 pub mod folder;
+pub mod gating;
 pub mod https;
 pub mod kinds;
 pub mod store;

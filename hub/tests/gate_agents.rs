@@ -69,30 +69,7 @@ async fn frames_travel_both_ways_and_a_qos_1_publish_is_acknowledged() {
 async fn every_attempt_outside_the_acl_closes_the_connection() {
     let mut rig = start(config());
     let addr = rig.gate.local_addr();
-    let attempts: Vec<(&str, Vec<u8>)> = vec![
-        ("subscribe to everything", subscribe("#", 0)),
-        ("subscribe to every agent's downlink", subscribe("cn1/+/d/#", 0)),
-        ("subscribe to another agent's downlink", subscribe("cn1/bbbbbbbb/d/#", 0)),
-        ("subscribe to its own uplink", subscribe("cn1/aaaaaaaa/u/#", 0)),
-        ("subscribe to every fleet channel", subscribe("cn1/f/#", 0)),
-        ("subscribe to each fleet channel", subscribe("cn1/f/+", 0)),
-        ("share its own downlink", subscribe("$share/g/cn1/aaaaaaaa/d/#", 0)),
-        ("subscribe below test/", subscribe("test/#", 0)),
-        ("subscribe to system topics", subscribe("$SYS/#", 0)),
-        ("subscribe to an invalid filter", subscribe("cn1/#/d", 0)),
-        ("publish to another agent's uplink", publish("cn1/bbbbbbbb/u/m", b"x", 0, 0)),
-        ("publish to another agent's downlink", publish("cn1/bbbbbbbb/d/m", b"x", 0, 0)),
-        ("publish to its own downlink", publish("cn1/aaaaaaaa/d/m", b"x", 0, 0)),
-        ("publish an announcement", publish("cn1/f/0", b"x", 0, 0)),
-        ("publish below test/", publish("test/x", b"x", 0, 0)),
-        ("publish to a wildcard", publish("cn1/aaaaaaaa/u/+", b"x", 0, 0)),
-        ("publish with QoS 2", publish(UP, b"x", 2, 1)),
-        ("publish with packet id 0", publish(UP, b"x", 1, 0)),
-        ("a second CONNECT", Hello::new(OWN).bytes()),
-        ("an acknowledgement of nothing", packet(0x40, &[0, 1])),
-        ("a packet of the server", packet(0x20, &[0, 0])),
-        ("a packet larger than allowed", packet(0x30, &vec![0; 70_000])),
-    ];
+    let attempts = attempts::packets(OWN);
     let total = attempts.len() as u64;
     for (what, bytes) in attempts {
         let mut raw = blocking(move || Raw::connect(addr, OWN)).await;
@@ -112,17 +89,7 @@ async fn every_attempt_outside_the_acl_closes_the_connection() {
 async fn connects_that_may_not_be_get_the_connack_that_says_why() {
     let mut rig = start(config());
     let addr = rig.gate.local_addr();
-    let hello = Hello::new;
-    let will = |topic| Hello { will: Some((topic, b"w")), ..hello(OWN) };
-    let cases = [
-        ("MQTT 5", Hello { level: 5, ..hello(OWN) }, 1),
-        ("MQTT 3.1 by level", Hello { level: 3, ..hello(OWN) }, 1),
-        ("a client that is no agent, while they are off", hello("an-observer"), 5),
-        ("a will for another agent", will("cn1/bbbbbbbb/u/m"), 5),
-        ("a will down", will("cn1/aaaaaaaa/d/m"), 5),
-        ("a will to the fleet", will("cn1/f/0"), 5),
-        ("a will with a wildcard", will("cn1/aaaaaaaa/u/#"), 5),
-    ];
+    let cases = attempts::connects(OWN);
     for (what, hello, code) in cases {
         let bytes = hello.bytes();
         let answer = blocking(move || {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hub::bus::gate::Gate;
 use hub::bus::gate::admission::{LoopbackAdmission, PeerIdentity};
-use hub::bus::gate::transport::Transport;
+use hub::bus::gate::transport::{Accepted, Transport};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,8 +28,8 @@ impl Transport for Tls {
     type Stream = TlsStream<TcpStream>;
     const SECURE: bool = true;
 
-    async fn accept(&self, socket: TcpStream) -> io::Result<(Self::Stream, PeerIdentity)> {
-        Ok((self.0.accept(socket).await?, PeerIdentity::Anonymous))
+    async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {
+        Ok(Accepted { stream: self.0.accept(socket).await?, identity: PeerIdentity::Anonymous, resumed: false })
     }
 }
 

@@ -141,7 +141,7 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<(
 fn launch(scratch: &Scratch, names: &[String], api: SocketAddr, bus: SocketAddr) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
-    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug"]);
+    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug", "--insecure-bus"]);
     for name in names {
         launch = launch.args(["--tls-san", name]);
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::drain::DrainMeter;
+use super::gate::certificate::ClientCertificate;
 use super::topics::{Direction, Sid, Topic};
 use super::{CloseCause, ConnId};
 use crate::core::contact::Heard;
@@ -126,6 +127,8 @@ pub(super) enum Outgoing {
 pub(super) struct Link {
     pub sid: Sid,
     pub conn: ConnId,
+    /// What the peer has shown, if the transport asks for it.
+    pub certificate: Option<ClientCertificate>,
     pub heard: Heard,
     state: Mutex<State>,
     changed: Notify,
@@ -175,7 +178,7 @@ impl State {
 
 impl Link {
     pub fn new(sid: Sid, conn: ConnId) -> Link {
-        Link { sid, conn, heard: Heard::default(), state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
+        Link { sid, conn, certificate: None, heard: Heard::default(), state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -111,6 +111,10 @@ pub enum CloseCause {
     Violation,
     /// A later connection has the same client id.
     TakenOver,
+    /// The key that it was opened with was taken away.
+    Revoked,
+    /// The certificate that it was opened with has ended.
+    Expired,
     /// The hub closed it.
     Dismissed,
     /// The hub is stopping.

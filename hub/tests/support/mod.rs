@@ -1,6 +1,9 @@
 //! A gate on a free port, and an MQTT client of raw bytes that may do what no library would.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod attempts;
+pub mod pki;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -103,26 +106,43 @@ pub fn subscribe(filter: &str, qos: u8) -> Vec<u8> {
     packet(0x82, &[vec![0, 1], text(filter), vec![qos]].concat())
 }
 
+/// What raw bytes travel over.
+pub trait Wire: Read + Write {
+    fn set_patience(&mut self, patience: Duration);
+}
+
+impl Wire for TcpStream {
+    fn set_patience(&mut self, patience: Duration) {
+        self.set_read_timeout(Some(patience)).unwrap();
+    }
+}
+
+impl Wire for rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
+    fn set_patience(&mut self, patience: Duration) {
+        self.sock.set_patience(patience);
+    }
+}
+
 /// A connection of raw bytes.
-pub struct Raw(pub TcpStream);
+pub struct Raw<S = TcpStream>(pub S);
+
+pub fn tcp(addr: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the listener accepts");
+    stream.set_patience(PATIENCE);
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
 
 impl Raw {
     pub fn open(addr: SocketAddr) -> Raw {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the listener accepts");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Raw(stream)
+        Raw(tcp(addr))
     }
 
     /// Sends CONNECT and gives the code of CONNACK, or what came instead of it.
     pub fn greet(addr: SocketAddr, hello: &Hello<'_>) -> (Raw, io::Result<u8>) {
         let mut raw = Raw::open(addr);
-        raw.send(&hello.bytes());
-        let code = raw.read().and_then(|(first, body)| match (first, &body[..]) {
-            (0x20, [_, code]) => Ok(*code),
-            other => Err(io::Error::other(format!("{other:?} instead of CONNACK"))),
-        });
+        let code = raw.hello(hello);
         (raw, code)
     }
 
@@ -135,10 +155,21 @@ impl Raw {
         assert_eq!(code.expect("CONNACK"), 0, "{}", hello.id);
         raw
     }
+}
+
+impl<S: Wire> Raw<S> {
+    /// Sends CONNECT and gives the code of CONNACK, or what came instead of it.
+    pub fn hello(&mut self, hello: &Hello<'_>) -> io::Result<u8> {
+        self.send(&hello.bytes());
+        self.read().and_then(|(first, body)| match (first, &body[..]) {
+            (0x20, [_, code]) => Ok(*code),
+            other => Err(io::Error::other(format!("{other:?} instead of CONNACK"))),
+        })
+    }
 
     /// Writes; a peer that has closed already is seen by the next read.
     pub fn send(&mut self, bytes: &[u8]) {
-        let _ = self.0.write_all(bytes);
+        let _ = self.0.write_all(bytes).and_then(|()| self.0.flush());
     }
 
     pub fn read(&mut self) -> io::Result<(u8, Vec<u8>)> {
@@ -188,7 +219,7 @@ impl Raw {
         let mut rest = [0; 4096];
         loop {
             let left = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero())?;
-            self.0.set_read_timeout(Some(left)).unwrap();
+            self.0.set_patience(left);
             match self.0.read(&mut rest) {
                 Ok(0) => return Some(began.elapsed()),
                 Ok(_) => {}

@@ -118,6 +118,11 @@ impl Agent {
         &self.table
     }
 
+    /// The keys that the next greeting is made with; a session under those before goes on.
+    pub fn set_trust(&mut self, trust: Trust) {
+        self.config.trust = trust;
+    }
+
     /// The link is up and subscribed; `nonce` is fresh randomness.
     pub fn connected(&mut self, nonce: Nonce, now: Millis) {
         self.greet(nonce, now);

@@ -1,12 +1,14 @@
 //! The accept loop. It waits for the listener only.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::counters::count;
+use super::pending::{Entry, Place};
 use super::transport::Transport;
 use super::{Shared, connection};
 
@@ -15,12 +17,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the gate stops.
 pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared: Arc<Shared>) {
-    // Tasks that are not connections: this loop and the router's watch.
-    let own_tasks = 1 + usize::from(shared.broker.is_some());
+    if let Some(roster) = shared.admission.roster() {
+        // Until it is known who may come, the kernel holds who comes.
+        tokio::select! { () = shared.stop.cancelled() => return, () = roster.listed() => {} }
+    }
+    let own_tasks = shared.own_tasks();
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = shared.front.accept(&listener) => accepted,
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -35,8 +40,26 @@ pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared:
             count(&shared.counters.over_limit);
             continue;
         }
+        let Some(place) = place(&shared, peer) else { continue };
         prepare(&socket, shared.config.notsent_lowat);
-        shared.tasks.spawn(connection::run(socket, peer, transport.clone(), shared.clone()));
+        let connection = connection::arrive(socket, peer, place, transport.clone(), shared.clone());
+        shared.tasks.spawn_on(connection, shared.front.strangers());
+    }
+}
+
+/// Where the peer may wait until it is known; taken here, in the order of arrival.
+fn place(shared: &Shared, peer: SocketAddr) -> Option<Place> {
+    match shared.pending.enter(peer.ip(), Instant::now()) {
+        Entry::Place(place, evicted_other) => {
+            if evicted_other {
+                count(&shared.counters.evicted);
+            }
+            Some(place)
+        }
+        Entry::TurnedAway => {
+            count(&shared.counters.turned_away);
+            None
+        }
     }
 }
 

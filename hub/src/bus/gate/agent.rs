@@ -4,7 +4,7 @@
 //! answered as fast as it reads. Nothing of an agent crosses the router.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use k8s_openapi::jiff::Timestamp;
@@ -12,9 +12,12 @@ use rumqttd::protocol::v4;
 use rumqttd::protocol::{Packet, PingResp, PubAck, PubAckReason, QoS, SubAck, Subscribe, SubscribeReasonCode, UnsubAck, Unsubscribe};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::acl::{AgentFilter, AgentPublish, agent_filter, agent_publish};
+use super::allowance::Allowance;
 use super::codec::{Incoming, PacketReader, ReadError, encode};
+use super::config::GateConfig;
 use super::counters::{Counters, count};
 use super::registry::Registry;
 use super::writer::{WriteError, write_all};
@@ -46,6 +49,7 @@ struct Reading<'a> {
     registry: &'a Registry,
     counters: &'a Counters,
     frames: &'a mpsc::Sender<Frame>,
+    config: &'a GateConfig,
 }
 
 /// Runs the connection until it ends.
@@ -55,17 +59,17 @@ pub async fn run<R, W>(
     seat: &Seat<'_>,
     frames: &mpsc::Sender<Frame>,
     counters: &Counters,
-    write_timeout: Duration,
+    config: &GateConfig,
 ) -> CloseCause
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let link = &seat.link;
-    let reading = Reading { link, registry: seat.registry, counters, frames };
+    let reading = Reading { link, registry: seat.registry, counters, frames, config };
     let cause = tokio::select! {
         cause = reading.run(&mut reader) => cause,
-        cause = write(&mut writer, link, write_timeout) => cause,
+        cause = write(&mut writer, link, config.write_timeout) => cause,
         cause = link.ended() => cause,
         () = frames.closed() => CloseCause::Dismissed,
     };
@@ -74,17 +78,31 @@ where
 
 impl Reading<'_> {
     async fn run<R: AsyncRead + Unpin>(&self, reader: &mut PacketReader<R>) -> CloseCause {
+        let now = Instant::now();
+        let (mut packets, mut bytes) = (Allowance::full(self.config.packets, now), Allowance::full(self.config.bytes, now));
         loop {
             let handled = match reader.next().await {
                 Ok(incoming) => {
                     self.link.heard.hear(Timestamp::now());
-                    self.handle(incoming).await
+                    let now = Instant::now();
+                    let pause = packets.spend(self.config.packets, 1, now).max(bytes.spend(self.config.bytes, incoming.size, now));
+                    let handled = self.handle(incoming).await;
+                    self.hold(pause).await;
+                    handled
                 }
                 Err(error) => Err(self.explain(error)),
             };
             if let Err(cause) = handled {
                 return cause;
             }
+        }
+    }
+
+    /// Leaves the socket unread for a while, so that the peer's own sending stops.
+    async fn hold(&self, pause: Duration) {
+        if !pause.is_zero() {
+            count(&self.counters.throttled);
+            sleep(pause).await;
         }
     }
 

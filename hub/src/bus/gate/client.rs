@@ -91,7 +91,7 @@ fn violation(what: &str) -> CloseCause {
 
 /// The packet as the router may see it.
 fn judge(incoming: Incoming, acks: &Mutex<Acks>) -> Result<Packet, CloseCause> {
-    let Incoming { mut packet, qos, pkid } = incoming;
+    let Incoming { mut packet, qos, pkid, .. } = incoming;
     let allowed = match &mut packet {
         Packet::Publish(publish, _) => {
             publish.retain = false;

@@ -36,6 +36,8 @@ pub struct Incoming {
     /// QoS level and packet id, 0 and 0 for anything but a PUBLISH.
     pub qos: u8,
     pub pkid: u16,
+    /// Bytes on the wire.
+    pub size: usize,
 }
 
 /// Reads packets, holding no more than one of the largest size.
@@ -98,6 +100,7 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
 /// Takes one packet, complete in `buffer`, and checks it.
 fn decode(buffer: &mut BytesMut, header: v4::FixedHeader, max: usize) -> Result<Incoming, ReadError> {
     let malformed = |what: String| Err(ReadError::Malformed(what));
+    let size = header.fixed_header_len + header.remaining_len;
     let (kind, flags) = (header.byte1 >> 4, header.byte1 & 0x0f);
     let expected = match kind {
         3 => flags,
@@ -121,7 +124,7 @@ fn decode(buffer: &mut BytesMut, header: v4::FixedHeader, max: usize) -> Result<
     match () {
         () if zero_id => malformed("packet id 0".into()),
         () if !text_ok => malformed("a topic or filter that MQTT does not allow".into()),
-        () => Ok(Incoming { packet, qos, pkid }),
+        () => Ok(Incoming { packet, qos, pkid, size }),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::allowance::Rate;
+
 /// Every limit of the gate. All have defaults; only `listen` has to be chosen.
 #[derive(Debug, Clone)]
 pub struct GateConfig {
@@ -12,8 +14,12 @@ pub struct GateConfig {
     pub allow_remote_without_tls: bool,
     /// Connections held at once, those before CONNECT included.
     pub max_connections: usize,
-    /// Connections before CONNECT; one more evicts the oldest of them.
+    /// Connections before CONNECT from addresses that agents have come from; one more evicts the oldest of them.
     pub max_pending: usize,
+    /// Connections before CONNECT from other addresses; one more evicts the oldest of them.
+    pub max_pending_unknown: usize,
+    /// Connections before CONNECT from networks that keep failing; one more is turned away.
+    pub max_pending_failing: usize,
     /// From accept to a complete CONNECT, TLS handshake included.
     pub connect_timeout: Duration,
     /// The largest packet after its fixed header.
@@ -24,6 +30,12 @@ pub struct GateConfig {
     pub max_idle: Duration,
     /// Unsent bytes that the kernel may hold for one connection (TCP_NOTSENT_LOWAT).
     pub notsent_lowat: u32,
+    /// CONNECTs of one cluster: its agent tries once a second at most, with doubling pauses.
+    pub connects: Rate,
+    /// Packets of one agent; it is not read for a while when it sends more.
+    pub packets: Rate,
+    /// Bytes of one agent; it is not read for a while when it sends more.
+    pub bytes: Rate,
     /// Frames of one agent that may wait for the hub; its socket is not read meanwhile.
     pub uplink_depth: usize,
     /// Clients that are no agents, under `test/#`; 0 turns them, and the router behind them, off.
@@ -41,12 +53,20 @@ impl GateConfig {
             allow_remote_without_tls: false,
             max_connections: 110_000,
             max_pending: 4096,
-            connect_timeout: Duration::from_secs(5),
+            max_pending_unknown: 1024,
+            max_pending_failing: 64,
+            // Three round trips and 4 KiB on a link of satellites or 2G; who takes long is evicted when others wait.
+            connect_timeout: Duration::from_secs(15),
             // 64 KiB of payload and the longest topic of the protocol with room to spare.
             max_packet: 64 * 1024 + 256,
             write_timeout: Duration::from_secs(30),
             max_idle: Duration::from_secs(600),
             notsent_lowat: 4096,
+            connects: Rate { per_second: 1, burst: 30 },
+            // A tenth of what one processor of the hub takes, so that one agent cannot keep it from the others.
+            packets: Rate { per_second: 2_000, burst: 4_000 },
+            // 500 Mbit/s: more than the link of a cluster at the edge, less than what fills the hub's.
+            bytes: Rate { per_second: 64 << 20, burst: 128 << 20 },
             uplink_depth: 2,
             max_clients: 0,
         }
@@ -64,6 +84,11 @@ impl GateConfig {
         for (name, zero) in [
             ("max_connections", self.max_connections == 0),
             ("max_pending", self.max_pending == 0),
+            ("max_pending_unknown", self.max_pending_unknown == 0),
+            ("max_pending_failing", self.max_pending_failing == 0),
+            ("connects", self.connects.per_second == 0 || self.connects.burst == 0),
+            ("packets", self.packets.per_second == 0 || self.packets.burst == 0),
+            ("bytes", self.bytes.per_second == 0 || self.bytes.burst == 0),
             ("connect_timeout", self.connect_timeout.is_zero()),
             ("write_timeout", self.write_timeout.is_zero()),
             ("max_idle", self.max_idle.is_zero()),
@@ -85,6 +110,8 @@ impl GateConfig {
 pub enum GateError {
     #[error("{0}")]
     Config(String),
+    #[error("the MQTT gate cannot start its threads; raise the limit of processes")]
+    Threads(#[source] std::io::Error),
     #[error("the MQTT gate cannot listen on {addr}; stop what holds the port or choose another")]
     Listen { addr: SocketAddr, source: std::io::Error },
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttd::protocol::{ConnectReturnCode, LastWill};
@@ -15,7 +15,9 @@ use super::admission::{PeerIdentity, Refusal, Role};
 use super::codec::PacketReader;
 use super::connect::{Greeting, MAX_CONNECT, NoGreeting, connack, read, return_code};
 use super::counters::{Counters, count};
-use super::transport::Transport;
+use super::pending::Place;
+use super::revoke::unwanted;
+use super::transport::{Accepted, Transport};
 use super::{Shared, agent, client};
 use crate::bus::topics::Sid;
 use crate::bus::{CloseCause, Downlink, Session, Uplink};
@@ -36,39 +38,60 @@ struct Arrival<S> {
     greeting: Greeting,
 }
 
-/// Runs one connection.
-pub async fn run<T: Transport>(socket: TcpStream, peer: SocketAddr, transport: Arc<T>, shared: Arc<Shared>) {
-    let Some(arrival) = arrive(socket, transport.as_ref(), &shared).await else { return };
-    let role = shared.admission.connect(&arrival.identity, arrival.greeting.claim());
-    match role {
-        // Boxed apart, so that an agent does not hold the room of a client's future.
-        Ok(Role::Agent(sid)) => serve_agent(arrival, sid, peer, &shared).await,
-        Ok(Role::Client) => Box::pin(serve_client(arrival, &shared)).await,
+/// Runs one connection until its CONNECT is judged, and goes on with it on the hub's threads.
+pub async fn arrive<T: Transport>(socket: TcpStream, peer: SocketAddr, place: Place, transport: Arc<T>, shared: Arc<Shared>) {
+    let greeted = tokio::select! {
+        () = shared.stop.cancelled() => return place.arrived(),
+        () = place.evicted() => return,
+        // Boxed, so that the room of a handshake is given back before the connection's long life.
+        greeted = timeout(shared.config.connect_timeout, Box::pin(greet(socket, transport.as_ref(), &shared))) => greeted,
+    };
+    let Some(arrival) = greeted.ok().flatten() else { return count(&shared.counters.no_connect) };
+    match admit(&arrival, &shared) {
+        Ok(role) => {
+            place.arrived();
+            let hub = shared.front.hub().clone();
+            shared.tasks.clone().spawn_on(serve(arrival, role, peer, shared), &hub);
+        }
         Err(refusal) => refuse(arrival, refusal, &shared.counters).await,
     }
 }
 
-/// Handshake and CONNECT, within their time; boxed, so that the long life after it does not hold its room.
-async fn arrive<T: Transport>(socket: TcpStream, transport: &T, shared: &Shared) -> Option<Arrival<T::Stream>> {
-    let (place, evicted_other) = shared.pending.enter();
-    if evicted_other {
-        count(&shared.counters.evicted);
-    }
-    let limit = shared.config.connect_timeout;
-    tokio::select! {
-        () = shared.stop.cancelled() => None,
-        () = place.evicted() => None,
-        arrived = timeout(limit, Box::pin(greet(socket, transport, shared))) => {
-            if !matches!(arrived, Ok(Some(_))) {
-                count(&shared.counters.no_connect);
-            }
-            arrived.ok().flatten()
-        }
+async fn serve<S>(arrival: Arrival<S>, role: Role, peer: SocketAddr, shared: Arc<Shared>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
+{
+    match role {
+        // Boxed apart, so that an agent does not hold the room of a client's future.
+        Role::Agent(sid) => serve_agent(arrival, sid, peer, &shared).await,
+        Role::Client => Box::pin(serve_client(arrival, &shared)).await,
     }
 }
 
+/// What a peer may be here and now.
+fn admit<S>(arrival: &Arrival<S>, shared: &Shared) -> Result<Role, Refusal> {
+    let role = shared.admission.connect(&arrival.identity, arrival.greeting.claim())?;
+    if let (Role::Agent(sid), Some(_)) = (role, arrival.identity.certificate())
+        && !shared.registry.may_connect(sid, Instant::now())
+    {
+        count(&shared.counters.too_often);
+        return Err(Refusal::Unavailable);
+    }
+    Ok(role)
+}
+
 async fn greet<T: Transport>(socket: TcpStream, transport: &T, shared: &Shared) -> Option<Arrival<T::Stream>> {
-    let (stream, identity) = transport.accept(socket).await.ok()?;
+    let Accepted { stream, identity, resumed } = match transport.accept(socket).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::debug!(%error, "a handshake failed");
+            count(&shared.counters.failed_handshakes);
+            return None;
+        }
+    };
+    if resumed {
+        count(&shared.counters.resumed);
+    }
     let (read_half, mut writer) = split(stream);
     let mut reader = PacketReader::new(read_half, MAX_CONNECT, shared.config.connect_timeout);
     match read(&mut reader).await {
@@ -112,8 +135,8 @@ where
     if arrival.greeting.will.as_ref().is_some_and(|will| !agent_will_allowed(sid, will)) {
         return refuse(arrival, Refusal::NotAuthorized, &shared.counters).await;
     }
-    let Arrival { io, greeting, .. } = arrival;
-    let link = shared.registry.seat_agent(sid);
+    let Arrival { io, greeting, identity } = arrival;
+    let link = shared.registry.seat_agent(sid, identity.certificate());
     let (frames, closed, uplink) = Uplink::bounded(shared.config.uplink_depth);
     let will = greeting.will.map(|will| will.message);
     let seat = agent::Seat { link: link.clone(), registry: &shared.registry, closed, will };
@@ -124,10 +147,17 @@ where
         let mut writer = io.writer;
         return say(&mut writer, connack(return_code(Refusal::Unavailable))).await;
     }
+    // A key that was taken away between admission and seat is known by now, and one that goes later finds the seat.
+    if let Some(cause) = unwanted(shared, &link) {
+        link.close(cause);
+    }
+    if let (Some(roster), Some(certificate)) = (shared.admission.roster(), identity.certificate()) {
+        roster.connected(sid, certificate.key);
+    }
     count(&shared.counters.agents);
     link.reply(connack(ConnectReturnCode::Success)).await;
     let cause = tokio::select! {
-        cause = agent::run(io.reader, io.writer, &seat, &frames, &shared.counters, shared.config.write_timeout) => cause,
+        cause = agent::run(io.reader, io.writer, &seat, &frames, &shared.counters, &shared.config) => cause,
         () = shared.stop.cancelled() => link.close(CloseCause::Shutdown),
     };
     tracing::debug!(%sid, conn = %link.conn, ?cause, "agent connection ended");
@@ -182,6 +212,8 @@ where
 fn note(counters: &Counters, cause: CloseCause) {
     match cause {
         CloseCause::TakenOver => count(&counters.taken_over),
+        CloseCause::Revoked => count(&counters.revoked),
+        CloseCause::Expired => count(&counters.expired),
         CloseCause::KeepAlive => count(&counters.keepalive),
         CloseCause::SlowReader => count(&counters.slow_readers),
         CloseCause::Violation => count(&counters.violations),

@@ -28,6 +28,12 @@ counters! {
     over_limit,
     /// Connections evicted before CONNECT by later ones.
     evicted,
+    /// Connections turned away at once, as their network keeps failing.
+    turned_away,
+    /// TLS handshakes that failed.
+    failed_handshakes,
+    /// Handshakes that went on with an earlier session.
+    resumed,
     /// Connections that sent no proper CONNECT in time.
     no_connect,
     /// CONNECTs refused by admission, protocol version or limits.
@@ -38,6 +44,14 @@ counters! {
     clients,
     /// Connections taken over by a later one of the same id.
     taken_over,
+    /// CONNECTs refused because the same cluster connects too often.
+    too_often,
+    /// Connections closed because their key was taken away.
+    revoked,
+    /// Connections closed because their certificate had ended.
+    expired,
+    /// Times that an agent had to pause because it sent too much.
+    throttled,
     /// Connections closed because their keepalive ran out.
     keepalive,
     /// Connections closed because the peer took no byte in time.

@@ -5,7 +5,8 @@
 //! default, reach the router under `test/`.
 //!
 //! Invariants:
-//! - Accepting waits for nobody: handshake and CONNECT happen on the connection's own task, in bounded number and time.
+//! - Accepting waits for nobody: handshake and CONNECT happen on the connection's own task, in bounded number and time, on threads
+//!   that stand back for the fleet's ([`front`]).
 //! - Memory is bounded per connection: one packet being read, `uplink_depth` frames for the hub, one second of data downwards.
 //! - One id, one connection: a later CONNECT closes the earlier connection.
 //! - Nothing is retained; there are no persistent sessions.
@@ -17,15 +18,22 @@ mod acks;
 mod acl;
 pub mod admission;
 mod agent;
+pub mod allowance;
+pub mod certificate;
 mod client;
 mod codec;
 pub mod config;
 mod connect;
 mod connection;
 pub mod counters;
+mod front;
 mod pending;
 mod registry;
+mod revoke;
+pub mod roster;
 mod router;
+mod sources;
+pub mod tls;
 pub mod transport;
 mod writer;
 
@@ -45,7 +53,8 @@ use super::{Bus, Downlink, FanOut, Session};
 use admission::Admission;
 use config::{GateConfig, GateError};
 use counters::{Counters, Counts};
-use pending::Pending;
+use front::Front;
+use pending::{Limits, Pending};
 use registry::Registry;
 use router::Broker;
 use transport::{Plain, Transport};
@@ -61,11 +70,19 @@ pub(crate) struct Shared {
     admission: Arc<dyn Admission>,
     sessions: mpsc::Sender<Session>,
     registry: Registry,
-    pending: Pending,
+    pending: Arc<Pending>,
     counters: Arc<Counters>,
     broker: Option<Arc<Broker>>,
+    front: Front,
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Tasks that are not connections: accepting, the watch for taken keys, and the router's watch.
+    fn own_tasks(&self) -> usize {
+        2 + usize::from(self.broker.is_some())
+    }
 }
 
 /// Starts gates.
@@ -99,10 +116,15 @@ impl Gate {
             tasks.spawn(watch);
             broker
         });
-        let pending = Pending::new(config.max_pending);
-        let registry = Registry::default();
-        let shared = Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, stop, tasks: tasks.clone() });
-        tasks.spawn(accept::run(listener, Arc::new(transport), shared.clone()));
+        let pending = Pending::new(Limits {
+            known: config.max_pending,
+            unknown: config.max_pending_unknown.min(config.max_pending),
+            failing: config.max_pending_failing.min(config.max_pending),
+        });
+        let (registry, front) = (Registry::new(config.connects), Front::start().map_err(GateError::Threads)?);
+        let shared = Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, front, stop, tasks });
+        shared.tasks.spawn(revoke::run(shared.clone()));
+        shared.tasks.spawn_on(accept::run(listener, Arc::new(transport), shared.clone()), shared.front.strangers());
         Ok(GateHandle { local_addr, shared })
     }
 }

@@ -5,18 +5,22 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::allowance::{Allowance, Rate};
+use super::certificate::ClientCertificate;
 use crate::bus::downlink::Link;
 use crate::bus::topics::Sid;
 use crate::bus::{CloseCause, ConnId, Downlink};
 
-/// Fleet channels that one agent may hold.
-const MAX_CHANNELS: usize = 4096;
+/// Fleet channels that one agent may hold, one a bundle of many clusters: 100 bytes each.
+const MAX_CHANNELS: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
+    connects: Rate,
     state: Mutex<State>,
 }
 
@@ -26,6 +30,8 @@ struct State {
     agents: HashMap<Sid, Arc<Link>>,
     channels: HashMap<Option<u64>, HashMap<Sid, Arc<Link>>>,
     clients: HashMap<String, ClientSeat>,
+    /// How often each cluster may connect; of clusters that the roster has, so their number is bounded.
+    connects: HashMap<Sid, Allowance>,
 }
 
 /// The place of a client that is no agent.
@@ -39,15 +45,27 @@ pub struct ClientSeat {
 }
 
 impl Registry {
+    /// Nobody is connected; each cluster may connect at this rate.
+    pub fn new(connects: Rate) -> Registry {
+        Registry { connects, state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a cluster, admitted by its key, may connect once more now.
+    pub fn may_connect(&self, sid: Sid, now: Instant) -> bool {
+        self.lock().connects.entry(sid).or_insert_with(|| Allowance::full(self.connects, now)).take(self.connects, now)
+    }
+
     /// Registers a connection of an agent and closes the one before it.
-    pub fn seat_agent(&self, sid: Sid) -> Arc<Link> {
+    pub fn seat_agent(&self, sid: Sid, certificate: Option<ClientCertificate>) -> Arc<Link> {
         let mut state = self.lock();
         state.last_conn += 1;
-        let link = Arc::new(Link::new(sid, ConnId(state.last_conn)));
+        let mut link = Link::new(sid, ConnId(state.last_conn));
+        link.certificate = certificate;
+        let link = Arc::new(link);
         if let Some(old) = state.agents.insert(sid, link.clone()) {
             state.forget_channels(&old);
             old.close(CloseCause::TakenOver);
@@ -61,6 +79,14 @@ impl Registry {
         state.forget_channels(link);
         if state.agents.get(&link.sid).is_some_and(|held| held.conn == link.conn) {
             state.agents.remove(&link.sid);
+        }
+    }
+
+    /// Closes every agent's connection that there is a cause against.
+    pub fn close_where(&self, cause: impl Fn(&Link) -> Option<CloseCause>) {
+        let links: Vec<_> = self.lock().agents.values().cloned().collect();
+        for (link, cause) in links.iter().filter_map(|link| Some((link, cause(link)?))) {
+            link.close(cause);
         }
     }
 
@@ -144,13 +170,25 @@ mod tests {
         Sid::parse("abcd2345").unwrap()
     }
 
+    fn registry() -> Registry {
+        Registry::new(Rate { per_second: 1, burst: 3 })
+    }
+
+    #[test]
+    fn a_cluster_that_connects_too_often_waits_and_no_other_does() {
+        let (registry, start) = (registry(), Instant::now());
+        assert_eq!((0..10).filter(|_| registry.may_connect(sid(), start)).count(), 3);
+        assert!(registry.may_connect(Sid::parse("bbbbbbbb").unwrap(), start));
+        assert!(registry.may_connect(sid(), start + std::time::Duration::from_secs(1)));
+    }
+
     #[test]
     fn an_old_connection_that_ends_late_leaves_the_new_one_alone() {
-        let registry = Registry::default();
-        let old = registry.seat_agent(sid());
+        let registry = registry();
+        let old = registry.seat_agent(sid(), None);
         old.remember_channel(None);
         registry.join(None, &old, 0);
-        let new = registry.seat_agent(sid());
+        let new = registry.seat_agent(sid(), None);
         assert!(new.conn > old.conn);
         registry.join(None, &new, 0);
         registry.unseat_agent(&old);
@@ -162,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_limit_of_clients_does_not_stop_a_take_over() {
-        let registry = Registry::default();
+        let registry = registry();
         let (first, none) = registry.seat_client("a", 1).unwrap();
         assert!(none.is_none());
         assert!(registry.seat_client("b", 1).is_none());

@@ -1,4 +1,4 @@
-//! What lies between the TCP socket and MQTT: nothing yet, TLS with trust.
+//! What lies between the TCP socket and MQTT: TLS ([`super::tls`]), or nothing on loopback.
 
 use std::future::Future;
 use std::io;
@@ -8,6 +8,14 @@ use tokio::net::TcpStream;
 
 use super::admission::PeerIdentity;
 
+/// What a handshake gave.
+pub struct Accepted<S> {
+    pub stream: S,
+    pub identity: PeerIdentity,
+    /// Whether an earlier session went on, so that no certificate was sent.
+    pub resumed: bool,
+}
+
 /// Turns an accepted socket into a stream and says who is at its other end.
 pub trait Transport: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -15,7 +23,7 @@ pub trait Transport: Send + Sync + 'static {
     const SECURE: bool;
 
     /// Runs the handshake, on the connection's own task and within its connect timeout.
-    fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, PeerIdentity)>> + Send;
+    fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
 }
 
 /// Plain TCP: everybody is anonymous.
@@ -26,7 +34,7 @@ impl Transport for Plain {
     type Stream = TcpStream;
     const SECURE: bool = false;
 
-    async fn accept(&self, socket: TcpStream) -> io::Result<(TcpStream, PeerIdentity)> {
-        Ok((socket, PeerIdentity::Anonymous))
+    async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<TcpStream>> {
+        Ok(Accepted { stream: socket, identity: PeerIdentity::Anonymous, resumed: false })
     }
 }

@@ -35,6 +35,9 @@ pub async fn write_all<W: AsyncWrite + Unpin>(
         progress(taken, began.elapsed());
         bytes = &bytes[taken..];
     }
+    // TLS takes a piece before the socket does: what waits there is waited for here.
+    let began = Instant::now();
     timeout(patience, io.flush()).await.map_err(|_| WriteError::Stalled)??;
+    progress(0, began.elapsed());
     Ok(())
 }
