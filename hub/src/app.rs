@@ -20,6 +20,7 @@ use crate::controller::live::View;
 use crate::controller::{events, expiry, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::core::guard::fleet::Confirmations;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
@@ -96,7 +97,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
     let hub = sync::hub_config(&store).await?;
-    tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
+    let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
 
     let kubeconfig = folder.announce(&endpoints, &authority.pem, &admin)?;
@@ -127,7 +129,9 @@ fn start_controllers(
     let (statuses_sender, statuses) = latest::channel();
     let (reports_sender, reports) = latest::channel();
     let (position_sender, position) = watch::channel(planner::Position::default());
-    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender };
+    let (confirmations_sender, confirmations) = watch::channel(Confirmations::default());
+    let outputs =
+        planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, confirmations: confirmations_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     let registering = registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone() };
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
@@ -137,7 +141,7 @@ fn start_controllers(
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, confirmations }
 }
 
 struct Tasks {

@@ -98,12 +98,20 @@ fn a_job_runs_once(road: &mut Road) -> Result<()> {
     member.wait_until_gone(["job", "once", "-n", "calm"], Duration::from_secs(120))?;
     std::thread::sleep(Duration::from_secs(3));
     ensure!(!member.exists(["job", "once", "-n", "calm"])?, "a finished Job was made again");
+    let watch = member.watch(["jobs", "-n", "calm"])?;
+    road.hub.kill();
     road.agent.kill();
+    let member = road.member.kubectl();
+    member.run(["delete", "secret", "key", "-n", "calm"])?;
     road.agent.run(&[])?;
+    member.wait_until(["secret", "key", "-n", "calm"], SOON, |_| true)?;
+    std::thread::sleep(Duration::from_secs(5));
+    ensure!(watch.generations("once").is_empty(), "a finished Job was made again by a cold start without the hub");
+    road.hub.start_again()?;
     road.applied("calm")?;
     std::thread::sleep(Duration::from_secs(5));
-    ensure!(!road.member.kubectl().exists(["job", "once", "-n", "calm"])?, "a finished Job was made again by a started agent");
-    road.step("a Job that its TTL removed ran once, also over an agent's restart");
+    ensure!(watch.generations("once").is_empty(), "a finished Job was made again when the hub came back");
+    road.step("a Job that its TTL removed ran once, also over a cold start with the hub away, and when the hub is back");
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use super::latest;
 use super::status::{StatusInput, StatusKey};
 use super::templates::Templates;
 use super::watch::{Object, Seen, watch};
+use crate::core::guard::fleet::Confirmations;
 use crate::core::id::{ClusterKey, SubscriptionKey, SubscriptionRef};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::overrides::{Override, OverrideKey, OverrideKind};
@@ -52,6 +53,7 @@ pub struct Outputs {
     pub plans: latest::Sender<ClusterKey, PlanEvent>,
     pub statuses: latest::Sender<StatusKey, StatusInput>,
     pub position: position::Sender<Position>,
+    pub confirmations: position::Sender<Confirmations>,
 }
 
 enum Input {
@@ -258,6 +260,7 @@ impl Planner {
         }
         let changes = self.index.take_plans();
         let alive = if changes.is_empty() { Arc::default() } else { self.index.alive() };
+        self.emit_confirmations();
         for change in changes {
             self.emit_plan(change, &alive);
         }
@@ -270,6 +273,18 @@ impl Planner {
         if !before.synced {
             info!(rv = now.rv, "every kind is listed and every list is planned");
         }
+    }
+
+    /// Clusters that a Subscription is not bound to any more hear of it too: these are those whose removals wait.
+    fn emit_confirmations(&self) {
+        let now = self.index.confirmations();
+        self.outputs.confirmations.send_if_modified(|before| {
+            let changed = **before != now;
+            if changed {
+                *before = Arc::new(now);
+            }
+            changed
+        });
     }
 
     fn emit_plan(&self, change: ClusterChange, alive: &Arc<[SubscriptionRef]>) {

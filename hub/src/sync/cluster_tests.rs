@@ -9,7 +9,7 @@ use super::*;
 use crate::core::id::{ObjectId, SubscriptionRef};
 use crate::core::plan::{Content, DesiredEntry};
 
-const SHARE: u8 = 50;
+const GUARD: Guard = Guard { share: 50, fleet_share: 0 };
 
 fn task(folder: &tempfile::TempDir, state: HubState) -> Task {
     let config = HubConfig { key: HashKey::public(), incarnation: IncarnationId(1), closed: Arc::default() };
@@ -17,7 +17,9 @@ fn task(folder: &tempfile::TempDir, state: HubState) -> Task {
         store: Store::open(folder.path()).unwrap(),
         library: Arc::new(Library::new(config.key.clone())),
         config,
-        guard: Guard { share: SHARE },
+        guard: GUARD,
+        fleet: Mutex::new(Fleet::new(GUARD)),
+        confirmations: watch::channel(Confirmations::default()).1,
         reports: latest::channel().0,
         contacts: Arc::default(),
         started: Instant::now(),

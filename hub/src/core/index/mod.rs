@@ -83,8 +83,8 @@ impl Index {
         }
         self.unreadable.remove(&key);
         let mut new = BoundSubscription::read(subscription);
-        let old = self.subscriptions.get(&key);
-        if old.is_some_and(|old| old.wants_the_same(&new)) {
+        if let Some(old) = self.subscriptions.get_mut(&key).filter(|old| old.wants_the_same(&new)) {
+            old.confirm_removal = new.confirm_removal;
             return;
         }
         new.feeds.keys().for_each(|object| self.promote(object));
@@ -206,6 +206,12 @@ impl Index {
     /// Every Subscription that exists and is not being deleted.
     pub fn alive(&self) -> Arc<[SubscriptionRef]> {
         self.subscriptions.values().map(|subscription| subscription.reference.clone()).collect()
+    }
+
+    /// What Subscriptions confirm, by their UID.
+    pub fn confirmations(&self) -> BTreeMap<String, String> {
+        let confirmed = self.subscriptions.values().filter_map(|of| Some((of.reference.uid.clone(), of.confirm_removal.clone()?)));
+        confirmed.collect()
     }
 
     /// Gives the facts of the Subscriptions that were touched. They name every bound cluster, so they are for now and then.
