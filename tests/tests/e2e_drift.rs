@@ -88,7 +88,7 @@ async fn the_agent_corrects_and_does_not_fight() -> Result<()> {
     what_is_paused_stays(&road)?;
     an_autoscaler_is_left_alone(&road)?;
     an_immutable_field_is_one_clear_report(&road)?;
-    a_webhook_is_not_fought(&road)?;
+    a_webhook_is_not_fought(&mut road)?;
     a_job_runs_once(&mut road)?;
     Ok(())
 }
@@ -198,7 +198,7 @@ fn an_immutable_field_is_one_clear_report(road: &Road) -> Result<()> {
     Ok(())
 }
 
-fn a_webhook_is_not_fought(road: &Road) -> Result<()> {
+fn a_webhook_is_not_fought(road: &mut Road) -> Result<()> {
     let member = road.member.kubectl();
     let _webhook = Webhook::rewrite_images(&road.member, "calm", "mirror.example.com/")?;
     let watch = member.watch(["deployment", "web", "-n", "calm"])?;
@@ -212,5 +212,11 @@ fn a_webhook_is_not_fought(road: &Road) -> Result<()> {
     let contested = |found: &Value| found.to_string().contains("Contested") || found.to_string().contains("contested");
     road.hub.kubectl().wait_until(["subscription", "calm"], SOON, contested)?;
     road.step(&format!("a webhook rewrites the image: {} writes in 20 s, and the hub says Contested", generations.len() - 1));
+    road.agent.kill();
+    road.agent.run(&[])?;
+    std::thread::sleep(Duration::from_secs(8));
+    ensure!(watch.generations("web") == generations, "an agent's restart wrote: {generations:?}, then {:?}", watch.generations("web"));
+    road.hub.kubectl().wait_until(["subscription", "calm"], SOON, contested)?;
+    road.step("the agent was killed and started: no write more, and still Contested");
     Ok(())
 }
