@@ -20,7 +20,7 @@ use crate::controller::live::View;
 use crate::controller::{events, expiry, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
-use crate::core::guard::fleet::Confirmations;
+use crate::core::guard::fleet::Words;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
@@ -129,9 +129,8 @@ fn start_controllers(
     let (statuses_sender, statuses) = latest::channel();
     let (reports_sender, reports) = latest::channel();
     let (position_sender, position) = watch::channel(planner::Position::default());
-    let (confirmations_sender, confirmations) = watch::channel(Confirmations::default());
-    let outputs =
-        planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, confirmations: confirmations_sender };
+    let (words_sender, words) = watch::channel(Arc::<Words>::default());
+    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, words: words_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     let registering = registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone() };
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
@@ -141,7 +140,7 @@ fn start_controllers(
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, confirmations }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }
 
 struct Tasks {

@@ -20,7 +20,7 @@ use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
-use crate::core::guard::fleet::{Confirmations, Fleet, Verdict};
+use crate::core::guard::fleet::{Fleet, Verdict, Words};
 use crate::core::guard::{Guard, Held};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
@@ -37,7 +37,7 @@ pub struct Shared {
     pub guard: Guard,
     /// What all clusters lose together.
     pub fleet: Mutex<Fleet>,
-    pub confirmations: watch::Receiver<Confirmations>,
+    pub words: watch::Receiver<Arc<Words>>,
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
@@ -63,7 +63,7 @@ pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Ses
     };
     let mut task = Task::new(sid, shared.clone(), state);
     let mut uplink: Option<Uplink> = None;
-    let mut confirmations = shared.confirmations.clone();
+    let mut words = shared.words.clone();
     task.take_plan(&plans.borrow_and_update().clone());
     loop {
         if task.downlink.is_none() {
@@ -84,7 +84,7 @@ pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Ses
                 Ok(()) => task.take_plan(&plans.borrow_and_update().clone()),
                 Err(_) => return,
             },
-            Ok(()) = confirmations.changed(), if task.guarded.is_some() => task.judge_again(),
+            Ok(()) = words.changed(), if task.guarded.is_some() => task.judge_again(),
             event = next_event(&mut uplink) => task.take_event(event),
             ready = task.ready() => task.take_ready(ready),
             () = tokio::time::sleep(wait) => task.judge_when_due(),
@@ -192,14 +192,14 @@ impl Task {
     fn guarded(&mut self, update: &PlanUpdate, prepared: Prepared) -> Prepared {
         let empty = || Arc::new(DesiredList::new([], &self.shared.config.key));
         let before = self.link.desired().map(|desired| &desired.list).or(self.link.acked()).cloned().unwrap_or_else(empty);
-        let owners = LazyCell::new(|| update.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
+        let words = self.shared.words.borrow().clone();
+        let owners = LazyCell::new(|| words.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
         let owner = |bundle| owners.get(&bundle).map(|of| (*of).clone());
         let removal = self.shared.guard.removal(&before, &prepared.list, owner);
         let verdict = {
             let (objects, confirmed) = (before.objects().count(), update.confirm_removal.as_deref());
-            let confirmations = self.shared.confirmations.borrow().clone();
             let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-            fleet.judge(&update.cluster, objects, removal.as_ref(), confirmed, &confirmations, self.now())
+            fleet.judge(&update.cluster, objects, removal.as_ref(), confirmed, &words, self.now())
         };
         self.keep_verdict(update, verdict);
         match removal.filter(|_| self.guarded.is_some()) {

@@ -18,7 +18,7 @@ use crate::controller::latest;
 use crate::controller::planner::{PlanEvent, Position};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
-use crate::core::guard::fleet::{Confirmations, Fleet};
+use crate::core::guard::fleet::{Fleet, Words};
 use crate::core::id::ClusterKey;
 use crate::core::report::ClusterReport;
 use crate::store::{Store, StoreError};
@@ -33,16 +33,16 @@ pub struct Inputs {
     pub position: watch::Receiver<Position>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
-    /// What Subscriptions confirm.
-    pub confirmations: watch::Receiver<Confirmations>,
+    /// What the Subscriptions say of removals; at least as new as any plan.
+    pub words: watch::Receiver<Arc<Words>>,
 }
 
 /// Runs until `stop`, then waits for all tasks.
 pub async fn run(store: Store, config: HubConfig, guard: Guard, inputs: Inputs, stop: CancellationToken) {
-    let Inputs { mut sessions, mut plans, mut position, reports, contacts, confirmations } = inputs;
+    let Inputs { mut sessions, mut plans, mut position, reports, contacts, words } = inputs;
     let library = Arc::new(Library::new(config.key.clone()));
     let (fleet, started) = (Mutex::new(Fleet::new(guard)), Instant::now());
-    let shared = Shared { store, config, guard, fleet, confirmations, library, reports, contacts, started, stop: stop.clone() };
+    let shared = Shared { store, config, guard, fleet, words, library, reports, contacts, started, stop: stop.clone() };
     let shared = Arc::new(shared);
     let mut dispatch = Dispatch { shared, clusters: HashMap::new(), sids: HashMap::new(), synced: false, tasks: TaskTracker::new() };
     loop {

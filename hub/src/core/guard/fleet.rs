@@ -4,10 +4,8 @@
 //! removal waits a moment, so that all that one edit takes is counted before the first object goes. What has gone lately counts too, so
 //! that labels changed one by one add up.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-
 use bus_schema::id::Millis;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{Guard, Held, Removal};
 use crate::core::id::{ClusterKey, SubscriptionRef};
@@ -25,8 +23,14 @@ const WINDOW: Millis = 600_000;
 /// When a cluster that waits for a person looks again: others may have undone their part.
 const LOOK_AGAIN: Millis = 30_000;
 
-/// Hashes by UID of the Subscription that names them in its annotation.
-pub type Confirmations = Arc<BTreeMap<String, String>>;
+/// What the Subscriptions say of removals, also to clusters that they are not bound to any more.
+#[derive(Debug, Default, PartialEq)]
+pub struct Words {
+    /// Every Subscription there is: what none of them claims was ordered to go.
+    pub alive: Vec<SubscriptionRef>,
+    /// Hashes by UID of the Subscription that names them in its annotation.
+    pub confirmed: BTreeMap<String, String>,
+}
 
 /// What one cluster does with its removals.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +92,7 @@ impl Fleet {
         objects: usize,
         removal: Option<&Removal>,
         confirmed: Option<&str>,
-        confirmations: &Confirmations,
+        words: &Words,
         now: Millis,
     ) -> Verdict {
         let before = self.objects.insert(cluster.clone(), objects).unwrap_or(0);
@@ -100,7 +104,7 @@ impl Fleet {
         };
         let held = &removal.held;
         self.join(cluster, held, now);
-        if confirmed == Some(&held.hash) || self.is_allowed(cluster, held, confirmations) {
+        if confirmed == Some(&held.hash) || self.is_allowed(cluster, held, words) {
             self.withdraw(cluster);
             return Verdict::Go;
         }
@@ -152,13 +156,13 @@ impl Fleet {
     }
 
     /// Whether each of the Subscriptions that the removals are of names what waits for it, now or when others of it went.
-    fn is_allowed(&mut self, cluster: &ClusterKey, held: &Held, confirmations: &Confirmations) -> bool {
-        held.subscriptions.iter().all(|of| self.is_allowed_by(of, cluster, held, confirmations))
+    fn is_allowed(&mut self, cluster: &ClusterKey, held: &Held, words: &Words) -> bool {
+        held.subscriptions.iter().all(|of| self.is_allowed_by(of, cluster, held, words))
     }
 
-    fn is_allowed_by(&mut self, of: &SubscriptionRef, cluster: &ClusterKey, held: &Held, confirmations: &Confirmations) -> bool {
+    fn is_allowed_by(&mut self, of: &SubscriptionRef, cluster: &ClusterKey, held: &Held, words: &Words) -> bool {
         let Some(sum) = self.sums.get_mut(&of.uid) else { return false };
-        if confirmations.get(&of.uid).is_some_and(|named| *named == hash(sum.token)) {
+        if words.confirmed.get(&of.uid).is_some_and(|named| *named == hash(sum.token)) {
             let mine = self.waiting.iter().filter(|(_, waiting)| waiting.held.subscriptions.contains(of));
             sum.allowed.extend(mine.map(|(cluster, waiting)| (cluster.clone(), waiting.held.hash.clone())));
         }

@@ -20,18 +20,18 @@ fn removal(removals: usize, too_much: bool) -> Removal {
 struct World {
     fleet: Fleet,
     clusters: usize,
-    confirmations: Confirmations,
+    words: Words,
 }
 
 impl World {
     fn new(clusters: usize) -> World {
-        let mut world = World { fleet: Fleet::new(GUARD), clusters, confirmations: Confirmations::default() };
+        let mut world = World { fleet: Fleet::new(GUARD), clusters, words: Words::default() };
         world.judge(0..clusters, None, NOW);
         world
     }
 
     fn judge(&mut self, clusters: std::ops::Range<usize>, removal: Option<&Removal>, now: Millis) -> Vec<Verdict> {
-        let judge = |number| self.fleet.judge(&cluster(number), 30, removal, None, &self.confirmations, now);
+        let judge = |number| self.fleet.judge(&cluster(number), 30, removal, None, &self.words, now);
         clusters.map(judge).collect()
     }
 
@@ -100,9 +100,9 @@ fn one_confirmation_on_the_subscription_lets_all_go_whatever_they_wait_for() {
     assert_eq!((small, large), (40, 5));
     let of = |number: usize| removal(if number < 5 { 29 } else { 9 }, number < 5);
     let named = (0..40).fold(0, |sum, number| sum ^ token(&cluster(number), &of(number).held));
-    world.confirmations = Arc::new([("u".to_owned(), hash(named ^ 1))].into());
+    world.words.confirmed = [("u".to_owned(), hash(named ^ 1))].into();
     assert_eq!(held(&world.judge(5..40, Some(&of(5)), NOW + 9_000)), 35, "another hash confirms nothing");
-    world.confirmations = Arc::new([("u".to_owned(), hash(named))].into());
+    world.words.confirmed = [("u".to_owned(), hash(named))].into();
     assert_eq!(gone(&world.judge(0..5, Some(&of(0)), NOW + 10_000)), 5);
     assert_eq!(gone(&world.judge(5..40, Some(&of(5)), NOW + 10_000)), 35, "though the first are gone already");
     assert_eq!(held(&world.judge(7..8, Some(&removal(30, true)), NOW + 10_000)), 1, "more than was confirmed");
