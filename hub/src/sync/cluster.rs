@@ -1,26 +1,25 @@
 //! The task of one cluster: its sessions, its plan, its timers, around one state machine.
 
-use std::cell::LazyCell;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod guarding;
+
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
 use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState, no_session};
-use bus_schema::list::DesiredList;
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::library::{Library, Prepared, Shelf, bundle_id};
+use super::library::{Library, Shelf};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
-use crate::core::guard::fleet::{Fleet, Verdict, Words};
+use crate::core::guard::fleet::{Fleet, Words};
 use crate::core::guard::{Guard, Held};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
@@ -167,13 +166,6 @@ impl Task {
         }
     }
 
-    fn leave_fleet(&mut self) {
-        self.guarded = None;
-        if let Some(cluster) = &self.cluster {
-            self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner).forget(cluster);
-        }
-    }
-
     fn take_update(&mut self, update: &PlanUpdate) {
         let now = self.now();
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
@@ -185,61 +177,6 @@ impl Task {
         self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
         self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
         self.report();
-    }
-
-    /// The plan's list, or the one that holds while its removals wait. They are judged against what was desired last; after a start of
-    /// the hub that is what the agent acknowledged, so that a hold outlives the process.
-    fn guarded(&mut self, update: &PlanUpdate, prepared: Prepared) -> Prepared {
-        let empty = || Arc::new(DesiredList::new([], &self.shared.config.key));
-        let before = self.link.desired().map(|desired| &desired.list).or(self.link.acked()).cloned().unwrap_or_else(empty);
-        let words = self.shared.words.borrow().clone();
-        let owners = LazyCell::new(|| words.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
-        let owner = |bundle| owners.get(&bundle).map(|of| (*of).clone());
-        let removal = self.shared.guard.removal(&before, &prepared.list, owner);
-        let verdict = {
-            let (objects, confirmed) = (before.objects().count(), update.confirm_removal.as_deref());
-            let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-            fleet.judge(&update.cluster, objects, removal.as_ref(), confirmed, &words, self.now())
-        };
-        self.keep_verdict(update, verdict);
-        match removal.filter(|_| self.guarded.is_some()) {
-            Some(removal) => self.kept_back(removal.kept_back(&before, &prepared.list, &self.shared.config.key), &prepared),
-            None => prepared,
-        }
-    }
-
-    fn keep_verdict(&mut self, update: &PlanUpdate, verdict: Verdict) {
-        let (held, due) = match verdict {
-            Verdict::Go => (None, None),
-            Verdict::Wait(until) => (self.held.clone(), Some(until)),
-            Verdict::Held(held, until) => (Some(held), Some(until)),
-        };
-        if let Some(held) = held.as_ref().filter(|held| self.held.as_ref() != Some(held)) {
-            let Held { removals, of, hash, .. } = held;
-            tracing::warn!(sid = %self.sid, cluster = %update.cluster, removals, of, hash, "removals are held");
-        }
-        self.held = held;
-        self.guarded = due.map(|due| (update.clone(), due));
-    }
-
-    /// The list that holds, with its content where the hub has it.
-    fn kept_back(&self, list: DesiredList, prepared: &Prepared) -> Prepared {
-        let mut contents = HashMap::clone(&self.shelf.current);
-        contents.retain(|hash, _| list.content(hash).is_some());
-        contents.extend(prepared.contents.iter().map(|(hash, bytes)| (*hash, bytes.clone())));
-        Prepared { list: Arc::new(list), contents: Arc::new(contents) }
-    }
-
-    fn judge_again(&mut self) {
-        if let Some((update, _)) = self.guarded.take() {
-            self.take_update(&update);
-        }
-    }
-
-    fn judge_when_due(&mut self) {
-        if self.guarded.as_ref().is_some_and(|(_, due)| *due <= self.now()) {
-            self.judge_again();
-        }
     }
 
     fn take_event(&mut self, event: Option<Event>) {

@@ -7,7 +7,7 @@ const GUARD: Guard = Guard { share: 50, fleet_share: 20 };
 const NOW: Millis = 1_000_000;
 
 fn cluster(number: usize) -> ClusterKey {
-    ClusterKey::new(&format!("ns-{number}"), "c")
+    ClusterKey::new(format!("ns-{number}"), "c")
 }
 
 fn removal(removals: usize, too_much: bool) -> Removal {
