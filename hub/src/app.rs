@@ -23,6 +23,7 @@ use crate::controller::registration::{Directory, Issuing};
 use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::core::guard::fleet::Words;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
@@ -114,7 +115,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
-    tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
+    let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
     let router = enrol::router(enrolment).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
@@ -153,7 +155,8 @@ fn start_controllers(
     let (statuses_sender, statuses) = latest::channel();
     let (reports_sender, reports) = latest::channel();
     let (position_sender, position) = watch::channel(planner::Position::default());
-    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender };
+    let (words_sender, words) = watch::channel(Arc::<Words>::default());
+    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, words: words_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     tasks.spawn("keys", keys::run(client.clone(), registering.directory.clone(), used, tasks.stop.clone()));
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
@@ -163,7 +166,7 @@ fn start_controllers(
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }
 
 struct Tasks {

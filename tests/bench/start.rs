@@ -22,7 +22,7 @@ pub async fn measure() -> Result<()> {
     let first = namespaces.wait_until(SOON, |events| events.iter().any(|event| event.name() == "shop"))?;
     let all = deployments.wait_until(SOON, |events| events.iter().filter(|event| event.kind == "ADDED").count() == 11)?;
     let since = |event: Option<&Event>| event.map_or(f64::NAN, |event| event.at.duration_since(begun).as_secs_f64() * 1e3);
-    let last = all.iter().filter(|event| event.kind == "ADDED").next_back();
+    let last = all.iter().rfind(|event| event.kind == "ADDED");
     figure("start: agent to its first object", since(first.iter().find(|event| event.name() == "shop")), "ms", "7600", "2000");
     figure("start: agent to all 35 objects", since(last), "ms", "7800", "-");
     Ok(())
