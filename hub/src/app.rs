@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use at_rest::KeyFile;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,13 +16,13 @@ use crate::api::{self, ApiState, Authenticator, Identity};
 use crate::bus::gate::admission::LoopbackAdmission;
 use crate::bus::gate::config::GateConfig;
 use crate::bus::gate::{Gate, GateHandle};
-use crate::config::{Command, Config, Flags, RenderArgs};
+use crate::config::{Command, Config, Flags, RekeyArgs, RenderArgs};
 use crate::controller::live::View;
 use crate::controller::{events, expiry, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::folder::{Endpoints, Folder};
-use crate::store::Store;
+use crate::store::{self, Store, StoreOptions};
 use crate::tls::Authority;
 use crate::{explain, https, kinds, sync, telemetry, tls};
 
@@ -44,6 +45,9 @@ pub fn main(flags: &Flags) -> ExitCode {
         return print(&config, args);
     }
     telemetry::init(&config);
+    if let Some(Command::Rekey(args)) = &flags.command {
+        return rekey(&config, args);
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
     match runtime.block_on(run(config)) {
@@ -74,11 +78,28 @@ fn print(config: &Config, args: &RenderArgs) -> ExitCode {
     }
 }
 
+/// Seals the store of a stopped hub under a new key.
+fn rekey(config: &Config, args: &RekeyArgs) -> ExitCode {
+    let file = KeyFile::new(config.at_rest_key_file.as_deref(), &config.data_dir);
+    let to = args.to.as_deref().map(|to| KeyFile::new(Some(to), &config.data_dir));
+    match store::rekey(&config.data_dir, &file, to.as_ref()) {
+        Ok(done) => {
+            println!("sealed under the key {} in {}; the key {} opens it no more", done.new, done.path.display(), done.old);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("clusternet-hub: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn run(config: Config) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
     let stop = stop_on_signal()?;
     let folder = Folder::open(&config.data_dir)?;
-    let store = Store::open(folder.path())?;
+    let options = StoreOptions { key_file: config.at_rest_key_file.clone(), ..StoreOptions::default() };
+    let store = Store::open_with(folder.path(), options)?;
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);

@@ -23,6 +23,10 @@ pub struct Flags {
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// File with the key that seals the database: 32 bytes or 64 hex digits [default: at-rest.key in the data folder, made at the first start].
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_rest_key_file: Option<PathBuf>,
     /// Where the Kubernetes API listens; port 0 takes a free one [default: 127.0.0.1:8443].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +70,8 @@ pub struct Flags {
 pub enum Command {
     /// Prints what one cluster gets of one Subscription, and which override set what.
     Render(RenderArgs),
+    /// Seals the database of a stopped hub under a new key.
+    Rekey(RekeyArgs),
 }
 
 /// What `render` is asked.
@@ -84,11 +90,20 @@ pub struct RenderArgs {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// What `rekey` is asked.
+#[derive(Debug, Clone, Args)]
+pub struct RekeyArgs {
+    /// File of the new key, made if it is missing; start the hub with it as --at-rest-key-file then [default: the key is replaced in its file].
+    #[arg(long)]
+    pub to: Option<PathBuf>,
+}
+
 /// The settings that hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
+    pub at_rest_key_file: Option<PathBuf>,
     pub api_listen: SocketAddr,
     pub bus_listen: SocketAddr,
     pub bus_address: Option<String>,
@@ -112,6 +127,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             data_dir: default_folder(),
+            at_rest_key_file: None,
             api_listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             bus_listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
             bus_address: None,

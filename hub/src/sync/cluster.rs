@@ -52,7 +52,8 @@ pub enum Plan {
 
 /// Runs until the plan's sender is gone or the hub stops.
 pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Session>, mut plans: watch::Receiver<Plan>) {
-    let state = match shared.store.read(move |connection| tables::load(connection, sid)).await {
+    let sealer = shared.store.sealer();
+    let state = match shared.store.read(move |connection| tables::load(connection, &sealer, sid)).await {
         Ok(state) => state,
         Err(error) => return tracing::error!(%sid, %error, "the link's state cannot be read: this cluster is not served"),
     };
@@ -257,7 +258,7 @@ impl Task {
                 .store
                 .write(move |tx| {
                     tables::create(tx.connection(), sid)?;
-                    writes.iter().try_for_each(|write| tables::save(tx.connection(), sid, write))?;
+                    writes.iter().try_for_each(|write| tables::save(tx.connection(), tx.sealer(), sid, write))?;
                     Ok::<(), StoreError>(())
                 })
                 .await?;
