@@ -26,6 +26,9 @@ use crate::telemetry;
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long the engine may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the agent; exit code 64 for settings that are wrong, 1 for anything else that ends it.
 pub fn main(flags: &Flags) -> ExitCode {
     let config = match Config::read(flags) {
@@ -50,7 +53,7 @@ pub fn main(flags: &Flags) -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
     let stop = stop_on_signal()?;
-    let (cache, state) = Cache::open(&config.data_dir)?;
+    let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     let source = config.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig);
     let api = connect::connect(&source).await?;
     check(&api).await?;
@@ -69,9 +72,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
     let link = tokio::spawn(link::run(address, sid, engine.clone(), frames, stop.clone()));
     let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
-    let ended = ended(thread);
+    let mut ended = std::pin::pin!(ended(thread));
     tokio::select! {
-        ended = ended => {
+        ended = &mut ended => {
             stop.cancel();
             ended?;
             anyhow::bail!("the engine has ended");
@@ -80,6 +83,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
     let _ = tokio::join!(member, link, watch);
     engine.tell(crate::engine::Input::Stop).await;
+    // The cache is closed when its thread has ended.
+    match tokio::time::timeout(GRACE, ended).await {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("the engine has not ended in {} s; what was committed is safe", GRACE.as_secs()),
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -100,11 +100,14 @@ pub(super) fn rewrite(connection: &Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     connection.execute_batch("VACUUM")?;
-    truncate_wal(connection)?;
+    if !truncate_wal(connection)? {
+        tracing::warn!("somebody reads the database: what was there in clear stays in its WAL until the next start");
+        return Ok(());
+    }
     connection.execute("UPDATE sealing SET rewritten = 1", []).map(drop)
 }
 
-/// Moves what is in the WAL into the file, and empties it.
-pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+/// Moves what is in the WAL into the file, and empties it; false when a reader keeps it.
+pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0).map(|busy: bool| !busy))
 }
