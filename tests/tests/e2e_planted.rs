@@ -95,6 +95,8 @@ async fn planted_secrets_are_in_no_file_no_log_and_once_deleted_in_no_memory() -
     road.member.kubectl().wait_until_gone(["secret", "plain", "-n", "vault"], SOON)?;
     road.hub.kubectl().run(["delete", "secret", "login", "plain", "-n", "vault"])?;
     road.applied("vault")?;
+    // The buffers of a connection hold the last frames until others come; those that crossed this one go with it.
+    road.agent.bus.reset();
     std::thread::sleep(FORGOTTEN);
     on_disk(&road, &secrets, "deleted")?;
     let (left, read) = memory(&mut road, &secrets.of_secrets())?;

@@ -14,7 +14,7 @@ use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::library::{Library, Prepared, Shelf, bundle_id};
+use super::library::{Library, Prepared, Shelf, bases, bundle_id};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
@@ -155,7 +155,8 @@ impl Task {
         let now = self.now();
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
-            self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            let before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            self.shelf.before = self.link.desired().map_or_else(Arc::default, |desired| bases(&before, &desired.list));
         }
         self.cluster = Some(update.cluster.clone());
         self.share_heard();
