@@ -21,6 +21,7 @@ struct Secrets {
     string_data: Planted,
     config: Planted,
     changed: Planted,
+    refused: Planted,
 }
 
 impl Secrets {
@@ -30,11 +31,12 @@ impl Secrets {
             string_data: Planted::random("stringData of a Secret"),
             config: Planted::random("data of a ConfigMap"),
             changed: Planted::random("changed data of a Secret"),
+            refused: Planted::random("a value that the member refuses"),
         }
     }
 
     fn of_secrets(&self) -> Vec<Planted> {
-        vec![self.data.clone(), self.string_data.clone(), self.changed.clone()]
+        vec![self.data.clone(), self.string_data.clone(), self.changed.clone(), self.refused.clone()]
     }
 
     fn all(&self, hub: &Hub) -> Result<Vec<Planted>> {
@@ -47,6 +49,17 @@ impl Secrets {
         let key = read("ca.key")?;
         all.push(Planted::of("CA key", key.lines().nth(1).context("a PEM file has lines")?.get(..48).context("of base64")?));
         Ok(all)
+    }
+
+    /// A Secret that no API server takes, and that it quotes when it says so.
+    fn broken(&self) -> String {
+        let refused = self.refused.value();
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: broken, namespace: default}}\ndata: {{password: {{nested: {refused}}}}}\n---\n\
+             apiVersion: apps.clusternet.io/v1alpha1\nkind: Subscription\nmetadata: {{name: broken, namespace: default}}\nspec:\n\
+             \x20 subscribers: [{{clusterAffinity: {{matchLabels: {{purpose: shop}}}}}}]\n\
+             \x20 feeds: [{{apiVersion: v1, kind: Secret, name: broken, namespace: default}}]\n"
+        )
     }
 
     fn objects(&self) -> String {
@@ -88,6 +101,15 @@ async fn planted_secrets_are_in_no_file_no_log_and_once_deleted_in_no_memory() -
     let arrived = secrets.changed.base64();
     road.member.kubectl().wait_until(["secret", "login", "-n", "vault"], SOON, |found| found["data"]["password"] == arrived.as_str())?;
     on_disk(&road, &secrets, "changed")?;
+
+    road.hub.kubectl().apply(&secrets.broken())?;
+    let told = |found: &serde_json::Value| found["status"].to_string().contains("the value is not shown");
+    let subscription = road.hub.kubectl().wait_until(["subscription", "broken"], SOON, told);
+    let subscription = subscription.map_err(|error| error.context(road.logs()))?;
+    ensure!(!subscription.to_string().contains(secrets.refused.value()), "the refused value is quoted: {subscription}");
+    on_disk(&road, &secrets, "refused")?;
+    road.hub.kubectl().run(["delete", "subscription", "broken"])?;
+    road.hub.kubectl().run(["delete", "secret", "broken", "-n", "default"])?;
 
     let feeds = r#"[{"op":"remove","path":"/spec/feeds/3"},{"op":"remove","path":"/spec/feeds/2"}]"#;
     road.hub.kubectl().run(["patch", "subscription", "vault", "--type=json", "-p", feeds])?;

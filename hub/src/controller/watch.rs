@@ -214,12 +214,18 @@ fn seen<K: Resource<DynamicType = ()>>(event: WatchEvent<Guarded<K>>, version: &
     }
 }
 
+/// What is wrong, without the value that is quoted: it may be a Secret's.
+fn unquoted(error: &str) -> String {
+    error.split_once('"').map_or(error, |(before, _)| before).trim_end().to_owned()
+}
+
 fn read<K: Resource<DynamicType = ()>>(guarded: Guarded<K>) -> Object<K> {
     let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
     match guarded.0 {
         Ok(object) => Object::Read(Box::new(object)),
         Err(invalid) => {
-            warn!(kind = %K::kind(&()), %namespace, %name, error = %invalid.error, "an object is not as its kind should be: correct or delete it");
+            let error = unquoted(&invalid.error.to_string());
+            warn!(kind = %K::kind(&()), %namespace, %name, error, "an object is not as its kind should be: correct or delete it");
             Object::Unreadable { namespace, name }
         }
     }

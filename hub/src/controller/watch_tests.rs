@@ -171,3 +171,10 @@ async fn a_watch_that_carried_something_and_is_quiet_is_begun_anew_so_that_its_b
     assert_eq!(script.asked().len(), 3, "one that carried nothing stays");
     watching.abort();
 }
+
+#[test]
+fn what_is_wrong_with_an_object_is_logged_without_its_values() {
+    let error = serde_json::from_str::<std::collections::BTreeMap<String, u8>>(r#"{"a": "hunter2"}"#).expect_err("no number").to_string();
+    assert!(error.contains("hunter2"));
+    assert_eq!(unquoted(&error), "invalid type: string");
+}

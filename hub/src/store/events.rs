@@ -1,6 +1,7 @@
 //! The log of changes: rows on disk, and the newest of them in memory for watchers.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ impl EventKind {
 }
 
 /// One committed change.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Event {
     pub resource_version: u64,
     pub kind: EventKind,
@@ -41,6 +42,13 @@ pub struct Event {
     pub body: Bytes,
     /// The object before the change.
     pub previous: Option<Bytes>,
+}
+
+/// Bodies may be Secrets: no log shows them.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event({:?} {} at {}, {} bytes)", self.kind, self.key, self.resource_version, self.size())
+    }
 }
 
 /// What a row of the log holds sealed. Numbers are never used again.

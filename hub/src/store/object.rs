@@ -24,10 +24,17 @@ impl fmt::Display for Key {
 }
 
 /// An object as committed; its bytes carry `resource_version` in their metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     pub resource_version: u64,
     pub body: Bytes,
+}
+
+/// Bodies may be Secrets: no log shows them.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stored({} bytes at {})", self.body.len(), self.resource_version)
+    }
 }
 
 /// What a write wants to find.
