@@ -193,12 +193,14 @@ impl Statuses {
         Ok(found.filter(|status| status.state == State::Applied).and_then(|status| status.hash))
     }
 
-    /// How many rows there are of all clusters, but for the first of each, which counts no object.
+    /// How many objects a cluster has applied.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub fn rows(&self) -> Result<usize> {
-        Ok(self.connection.query_row("SELECT count(*) FROM link_row", [], |row| row.get::<_, u32>(0))? as usize)
+    pub fn applied_count(&self, sid: Sid) -> Result<usize> {
+        let state = hub::sync::load(&self.connection, &self.sealer, sid)?;
+        let applied = state.table.rows.iter().filter(|(object, status)| !object.kind.is_empty() && status.state == State::Applied);
+        Ok(applied.count())
     }
 }
 

@@ -103,8 +103,8 @@ async fn planted_secrets_are_in_no_file_no_log_and_once_deleted_in_no_memory() -
     on_disk(&road, &secrets, "changed")?;
 
     road.hub.kubectl().apply(&secrets.broken())?;
-    let told = |found: &serde_json::Value| found["status"].to_string().contains("the value is not shown");
-    let subscription = road.hub.kubectl().wait_until(["subscription", "broken"], SOON, told);
+    let refused = |found: &serde_json::Value| found["status"].to_string().contains("the value is not shown");
+    let subscription = road.hub.kubectl().wait_until(["subscription", "broken"], SOON, refused);
     let subscription = subscription.map_err(|error| error.context(road.logs()))?;
     ensure!(!subscription.to_string().contains(secrets.refused.value()), "the refused value is quoted: {subscription}");
     on_disk(&road, &secrets, "refused")?;
