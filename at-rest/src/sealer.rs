@@ -140,7 +140,7 @@ fn written(place: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn place<'a>(name: &'a str) -> [&'a [u8]; 2] {
+    fn place(name: &str) -> [&[u8]; 2] {
         [b"objects", name.as_bytes()]
     }
 
