@@ -30,6 +30,9 @@ use crate::{telemetry, unregister};
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long the engine may take to end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the agent; exit code 64 for settings that are wrong, 1 for anything else that ends it.
 pub fn main(flags: &Flags) -> ExitCode {
     let config = match Config::read(flags) {
@@ -57,7 +60,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         return unregister::run(&config, how.remove).await;
     }
     let stop = stop_on_signal()?;
-    let (cache, state) = Cache::open(&config.data_dir)?;
+    let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     let api = connect::connect(&source(&config)).await?;
     check(&api).await?;
     let clock = Clock::new();
@@ -91,9 +94,9 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed, engine: engine.clone() };
     let renewal = tokio::spawn(renewal.run(stop.clone()));
     let watch = tokio::spawn(watch_events(events, refused, stop.clone()));
-    let ended = ended(thread);
+    let mut ended = std::pin::pin!(ended(thread));
     tokio::select! {
-        ended = ended => {
+        ended = &mut ended => {
             stop.cancel();
             ended?;
             anyhow::bail!("the engine has ended");
@@ -102,6 +105,11 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     let _ = tokio::join!(member, link, watch, renewal);
     engine.tell(crate::engine::Input::Stop).await;
+    // The cache is closed when its thread has ended.
+    match tokio::time::timeout(GRACE, ended).await {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("the engine has not ended in {} s; what was committed is safe", GRACE.as_secs()),
+    }
     tracing::info!("stopped");
     Ok(())
 }

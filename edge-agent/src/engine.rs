@@ -3,6 +3,7 @@
 //! Frames are made only when the link has room (`Input::Room`), so what leaves is always the newest. A cache that cannot be written ends
 //! the process: the memory would be ahead of the disk.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,7 @@ const MAX_PASSED_OVER: usize = 16;
 /// Longest sleep of the thread.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. Not `Debug`: frames carry objects, and no log shows them.
 pub enum Input {
     LinkUp,
     LinkDown,
@@ -56,7 +56,6 @@ pub enum Input {
 }
 
 /// Something to do on the member, with all that it takes.
-#[derive(Debug)]
 pub enum Task {
     Apply {
         object: ObjectId,
@@ -68,6 +67,18 @@ pub enum Task {
     },
     /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
     Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
+}
+
+/// Bytes may be a Secret: no log shows them.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Apply { object, hash, bytes, again, .. } => {
+                write!(f, "Apply({object}, {hash:?}, {} bytes, again: {again})", bytes.len())
+            }
+            Task::Remove { object, .. } => write!(f, "Remove({object})"),
+        }
+    }
 }
 
 /// Where decisions go.

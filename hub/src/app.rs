@@ -27,7 +27,7 @@ use crate::core::guard::fleet::Words;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
-use crate::store::Store;
+use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
 use crate::{enrol, https, kinds, sync, telemetry, tls};
 
@@ -84,7 +84,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
     let stop = stop_on_signal()?;
     let folder = Folder::open(&config.data_dir)?;
-    let store = Store::open(folder.path())?;
+    let options = StoreOptions { key_file: config.at_rest_key_file.clone(), ..StoreOptions::default() };
+    let store = Store::open_with(folder.path(), options)?;
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);

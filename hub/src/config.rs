@@ -27,6 +27,10 @@ pub struct Flags {
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// File with the key that seals the database: 32 bytes or 64 hex digits [default: at-rest.key in the data folder, made at the first start].
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_rest_key_file: Option<PathBuf>,
     /// Where the Kubernetes API listens; port 0 takes a free one [default: 127.0.0.1:8443].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,7 @@ pub struct Flags {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
+    pub at_rest_key_file: Option<PathBuf>,
     pub api_listen: SocketAddr,
     pub bus_listen: SocketAddr,
     pub bus_address: Option<String>,
@@ -114,6 +119,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             data_dir: default_folder(),
+            at_rest_key_file: None,
             api_listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             bus_listen: SocketAddr::from(([127, 0, 0, 1], 8883)),
             bus_address: None,

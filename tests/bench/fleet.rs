@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bus_schema::hash::{Hash, HashKey};
-use bus_schema::id::{BootId, Sid};
+use bus_schema::id::{BootId, ObjectId, Sid};
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
 use bus_schema::topic::{Direction, Topic};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS};
-use rusqlite::{Connection, OpenFlags};
-use tests::{App, Hub};
+use tests::{App, Hub, Statuses};
 
 use crate::{figure, percentile};
 
@@ -27,13 +26,13 @@ pub async fn measure() -> Result<()> {
     for (index, sid) in sids.iter().enumerate() {
         tokio::spawn(agent(bus.port(), *sid, index as u64 + 1));
     }
-    let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let database = hub.statuses()?;
     let app = App::load()?;
     tokio::task::block_in_place(|| -> Result<()> {
         hub.kubectl().apply(app.objects())?;
         hub.kubectl().apply(app.subscription())?;
         let begun = Instant::now();
-        wait(&database, "SELECT count(*) FROM link_status WHERE state = 1 AND kind != ''", AGENTS * 35)?;
+        all_applied(&database, &sids)?;
         figure("fleet: 35 objects applied by 100 agents", begun.elapsed().as_secs_f64() * 1e3, "ms", "-", "-");
         let (mut each, mut last) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
@@ -67,12 +66,11 @@ fn register(hub: &Hub) -> Result<Vec<Sid>> {
 }
 
 /// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
-fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
-    let sql = "SELECT sid, hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
-    let read = || -> Result<BTreeMap<String, Vec<u8>>> {
-        let mut query = database.prepare_cached(sql)?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+fn change(hub: &Hub, database: &Statuses, round: usize) -> Result<Vec<f64>> {
+    let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
+    let read = || -> Result<BTreeMap<Sid, Hash>> {
+        let rows = database.clusters()?.into_iter().map(|sid| Ok(database.applied(sid, &object)?.map(|hash| (sid, hash))));
+        rows.filter_map(Result::transpose).collect()
     };
     let (before, begun) = (read()?, Instant::now());
     hub.kubectl().run([
@@ -88,7 +86,7 @@ fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
     let mut done = BTreeMap::new();
     while done.len() < AGENTS {
         let now = read()?;
-        for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| sid.clone()) {
+        for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| *sid) {
             done.entry(sid).or_insert_with(|| begun.elapsed().as_secs_f64() * 1e3);
         }
         anyhow::ensure!(begun.elapsed() < SOON, "{} of {AGENTS} agents applied round {round}", done.len());
@@ -99,11 +97,15 @@ fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-fn wait(database: &Connection, sql: &str, count: usize) -> Result<()> {
+/// Waits until every agent has a row for each object and one for its list, and the last objects of all are applied.
+fn all_applied(database: &Statuses, sids: &[Sid]) -> Result<()> {
     let deadline = Instant::now() + SOON;
-    while database.query_row(sql, [], |row| row.get::<_, i64>(0))? < count as i64 {
-        anyhow::ensure!(Instant::now() < deadline, "not reached in time: {sql}");
-        std::thread::sleep(Duration::from_millis(2));
+    let shop = |sid: &Sid| Ok::<_, anyhow::Error>(database.applied_count(*sid)? >= 35);
+    for sid in sids {
+        while !shop(sid)? {
+            anyhow::ensure!(Instant::now() < deadline, "agent {sid} has not applied 35 objects in time");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
     Ok(())
 }

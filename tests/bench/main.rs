@@ -11,6 +11,7 @@ mod latency;
 mod memory;
 mod seal;
 mod start;
+mod writes;
 
 use anyhow::{Result, bail};
 
@@ -28,7 +29,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked != "all" && !figures.contains(&asked.as_str()) {
         bail!("{asked:?} is no figure; there are: {}, all", figures.join(", "));
@@ -39,6 +40,7 @@ async fn main() -> Result<()> {
             "latency" => latency::measure().await?,
             "fleet" => fleet::measure().await?,
             "bytes" => bytes::measure().await?,
+            "writes" => writes::measure().await?,
             "churn" => churn::measure().await?,
             "crowd" => crowd::measure().await?,
             "seal" => seal::measure()?,

@@ -35,13 +35,21 @@ impl Agent {
     /// # Errors
     /// The relays cannot listen.
     pub fn prepare(hub: &Hub, member: &Member) -> Result<Agent> {
+        Agent::prepare_logging(hub, member, "info,edge_agent=debug")
+    }
+
+    /// As [`Agent::prepare`], logging what a filter lets through.
+    ///
+    /// # Errors
+    /// As [`Agent::prepare`].
+    pub fn prepare_logging(hub: &Hub, member: &Member, logging: &str) -> Result<Agent> {
         let gateway = member.site().gateway();
         let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
         let scratch = Scratch::create("agent")?;
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
             .args(["--hub", &format!("https://{}", api.address()), "--bus", &format!("mqtt://{}", bus.address())])
-            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug", "--insecure-bus"])
+            .args(["--name", member.name(), "--label", "purpose=shop", "--log", logging, "--insecure-bus"])
             .arg("--ca-file")
             .arg(hub.data().join("ca.crt"))
             .arg("--token-file")

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use at_rest::{KeyFile, Sealer};
+use bus_schema::hash::Hash;
+use bus_schema::id::{ObjectId, Sid};
+use bus_schema::status::State;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::{Kubectl, Launch, Member, Process, Scratch, workspace_program};
 
@@ -15,6 +20,7 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Hub {
     scratch: Scratch,
     names: Vec<String>,
+    logging: String,
     process: Option<Process>,
     api: SocketAddr,
     bus: SocketAddr,
@@ -27,12 +33,20 @@ impl Hub {
     /// # Errors
     /// It does not come up; the message holds the end of its log.
     pub fn start(members: &[&Member]) -> Result<Hub> {
+        Hub::start_logging(members, "info,hub=debug")
+    }
+
+    /// As [`Hub::start`], logging what a filter lets through.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_logging(members: &[&Member], logging: &str) -> Result<Hub> {
         let scratch = Scratch::create("hub")?;
         let names: Vec<String> = members.iter().map(|member| member.site().gateway().to_string()).collect();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, api, bus) = launch(&scratch, &names, nowhere, nowhere)?;
+        let (process, api, bus) = launch(&scratch, &names, logging, nowhere, nowhere)?;
         let kubectl = Kubectl::new(&scratch.path().join("data/admin.kubeconfig"))?;
-        Ok(Hub { scratch, names, process: Some(process), api, bus, kubectl })
+        Ok(Hub { scratch, names, logging: logging.to_owned(), process: Some(process), api, bus, kubectl })
     }
 
     /// kubectl with the admin's kubeconfig.
@@ -79,8 +93,32 @@ impl Hub {
     /// # Errors
     /// As [`Hub::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = Some(launch(&self.scratch, &self.names, self.api, self.bus)?.0);
+        self.process = Some(launch(&self.scratch, &self.names, &self.logging, self.api, self.bus)?.0);
         Ok(())
+    }
+
+    /// Stops it from running without ending it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.process.as_mut().context("the hub is not running")?.freeze()
+    }
+
+    /// Lets a frozen hub run on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.process.as_mut().context("the hub is not running")?.thaw()
+    }
+
+    /// What one cluster has told of one object, read in the database and not asked of the program.
+    ///
+    /// # Errors
+    /// The database or its key cannot be read.
+    pub fn statuses(&self) -> Result<Statuses> {
+        Statuses::open(&self.data())
     }
 
     /// Copies the database of a stopped hub.
@@ -123,6 +161,49 @@ impl Hub {
     }
 }
 
+/// The status tables of a hub, as committed.
+pub struct Statuses {
+    connection: Connection,
+    sealer: Sealer,
+}
+
+impl Statuses {
+    fn open(folder: &Path) -> Result<Statuses> {
+        let connection = Connection::open_with_flags(folder.join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let sealer = Sealer::new(&KeyFile::new(None, folder).require()?)?;
+        Ok(Statuses { connection, sealer })
+    }
+
+    /// The clusters that have rows.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn clusters(&self) -> Result<Vec<Sid>> {
+        let mut query = self.connection.prepare_cached("SELECT sid FROM link")?;
+        let found = query.query_map([], |row| row.get::<_, String>(0))?;
+        found.map(|sid| Ok(Sid::parse(&sid?)?)).collect()
+    }
+
+    /// The hash of an object that a cluster has applied.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn applied(&self, sid: Sid, object: &ObjectId) -> Result<Option<Hash>> {
+        let found = hub::sync::status_of(&self.connection, &self.sealer, sid, object)?;
+        Ok(found.filter(|status| status.state == State::Applied).and_then(|status| status.hash))
+    }
+
+    /// How many objects a cluster has applied.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn applied_count(&self, sid: Sid) -> Result<usize> {
+        let state = hub::sync::load(&self.connection, &self.sealer, sid)?;
+        let applied = state.table.rows.iter().filter(|(object, status)| !object.kind.is_empty() && status.state == State::Applied);
+        Ok(applied.count())
+    }
+}
+
 fn is_database(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hub.sqlite"))
 }
@@ -138,10 +219,16 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<(
     Ok(())
 }
 
-fn launch(scratch: &Scratch, names: &[String], api: SocketAddr, bus: SocketAddr) -> Result<(Process, SocketAddr, SocketAddr)> {
+fn launch(
+    scratch: &Scratch,
+    names: &[String],
+    logging: &str,
+    api: SocketAddr,
+    bus: SocketAddr,
+) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
-    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug", "--insecure-bus"]);
+    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", logging, "--insecure-bus"]);
     for name in names {
         launch = launch.args(["--tls-san", name]);
     }

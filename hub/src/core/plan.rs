@@ -4,6 +4,7 @@
 //! templates give the same list, whatever the order they were seen in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bus_schema::secret::LinkPublic;
@@ -22,12 +23,22 @@ pub struct DesiredEntry {
 }
 
 /// What an object is to be.
-#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub enum Content {
     /// Exactly these bytes of canonical JSON.
     Bytes(Arc<[u8]>),
     /// Whatever is there, or nothing; it is neither made, changed nor pruned.
     Keep,
+}
+
+/// Bytes may be a Secret: no log shows them.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Keep => f.write_str("Keep"),
+        }
+    }
 }
 
 impl PartialEq for Content {

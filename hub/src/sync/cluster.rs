@@ -15,7 +15,7 @@ use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::library::{Library, Shelf};
+use super::library::{Library, Shelf, bases};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
@@ -57,7 +57,8 @@ pub enum Plan {
 
 /// Runs until the plan's sender is gone or the hub stops.
 pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Session>, mut plans: watch::Receiver<Plan>) {
-    let state = match shared.store.read(move |connection| tables::load(connection, sid)).await {
+    let sealer = shared.store.sealer();
+    let state = match shared.store.read(move |connection| tables::load(connection, &sealer, sid)).await {
         Ok(state) => state,
         Err(error) => return tracing::error!(%sid, %error, "the link's state cannot be read: this cluster is not served"),
     };
@@ -174,7 +175,8 @@ impl Task {
         let now = self.now();
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
-            self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            let before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            self.shelf.before = self.link.desired().map_or_else(Arc::default, |desired| bases(&before, &desired.list));
         }
         self.cluster = Some(update.cluster.clone());
         self.share_heard();
@@ -260,7 +262,7 @@ impl Task {
                 .store
                 .write(move |tx| {
                     tables::create(tx.connection(), sid)?;
-                    writes.iter().try_for_each(|write| tables::save(tx.connection(), sid, write))?;
+                    writes.iter().try_for_each(|write| tables::save(tx.connection(), tx.sealer(), sid, write))?;
                     Ok::<(), StoreError>(())
                 })
                 .await?;

@@ -11,7 +11,7 @@ mod report;
 mod tables;
 
 pub use dispatch::{Inputs, run};
-pub use tables::{HEALTH, TABLES};
+pub use tables::{HEALTH, TABLES, load, seal_again, seal_all, status_of};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
