@@ -40,7 +40,8 @@ pub(super) fn open(path: &Path, key: &Key) -> Result<(Connection, Sealer), FileE
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     let sealer = Sealer::new(key)?;
     match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-        0 => make(&mut connection, &sealer, |_| Ok(()))?,
+        // Nothing from before is in a new file.
+        0 => make(&mut connection, &sealer, |transaction| transaction.execute("UPDATE sealing SET rewritten = 1", []).map(drop))?,
         CLEAR => make(&mut connection, &sealer, |transaction| {
             clear::each_write(transaction, &mut |write| save::save(transaction, &sealer, &write))
         })?,

@@ -51,7 +51,10 @@ pub(super) fn open(path: &Path, key: &KeyFile) -> Result<(Connection, Sealer), S
     let found = version(&connection, path)?;
     let sealer = Sealer::new(&sealing::key(&connection, path, key)?)?;
     migrate(&mut connection, &sealer, found).map_err(&opening)?;
-    sealing::rewrite(&connection).map_err(&opening)?;
+    match found {
+        0 => sealing::mark_rewritten(&connection).map_err(&opening)?,
+        _ => sealing::rewrite(&connection).map_err(&opening)?,
+    }
     Ok((connection, sealer))
 }
 

@@ -104,6 +104,11 @@ pub(super) fn rewrite(connection: &Connection) -> rusqlite::Result<()> {
         tracing::warn!("somebody reads the database: what was there in clear stays in its WAL until the next start");
         return Ok(());
     }
+    mark_rewritten(connection)
+}
+
+/// Nothing from before is in the file, as in a new one.
+pub(super) fn mark_rewritten(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE sealing SET rewritten = 1", []).map(drop)
 }
 
