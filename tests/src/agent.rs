@@ -12,6 +12,7 @@ const STOP: Duration = Duration::from_secs(10);
 /// An agent; stopped until `start`.
 pub struct Agent {
     scratch: Scratch,
+    name: String,
     launch: Launch,
     process: Option<Process>,
     /// Between agent and bus: every byte of the link.
@@ -38,19 +39,18 @@ impl Agent {
         let gateway = member.site().gateway();
         let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
         let scratch = Scratch::create("agent")?;
+        std::fs::write(scratch.path().join("token"), hub.token(&[])?)?;
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
-            .args(["--hub", &format!("https://{}", api.address()), "--bus", &format!("mqtt://{}", bus.address())])
-            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug", "--insecure-bus"])
-            .arg("--ca-file")
-            .arg(hub.data().join("ca.crt"))
+            .args(["--hub", &format!("https://{}", api.address()), "--bus", &format!("mqtts://{}", bus.address())])
+            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug"])
             .arg("--token-file")
-            .arg(hub.data().join("join.token"))
+            .arg(scratch.path().join("token"))
             .arg("--kubeconfig")
             .arg(member.kubeconfig())
             .arg("--data-dir")
             .arg(scratch.path().join("data"));
-        Ok(Agent { scratch, launch, process: None, bus, _api: api })
+        Ok(Agent { scratch, name: member.name().to_owned(), launch, process: None, bus, _api: api })
     }
 
     /// Starts the program, with a failpoint or other environment when given.
@@ -88,12 +88,21 @@ impl Agent {
         Ok(())
     }
 
-    /// An empty disk: cache and registration are gone.
+    /// An empty disk: cache, registration and identity are gone, and an administrator gives the machine its place again.
     ///
     /// # Errors
-    /// The folder cannot be removed.
-    pub fn lose_disk(&self) -> Result<()> {
-        Ok(std::fs::remove_dir_all(self.data())?)
+    /// The folder cannot be removed, or the hub gives no token.
+    pub fn lose_disk(&self, hub: &Hub) -> Result<()> {
+        std::fs::remove_dir_all(self.data())?;
+        self.give_token(&hub.replace(&self.name)?)
+    }
+
+    /// Puts another token where the agent reads it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn give_token(&self, token: &str) -> Result<()> {
+        Ok(std::fs::write(self.scratch.path().join("token"), token)?)
     }
 
     pub fn data(&self) -> PathBuf {
