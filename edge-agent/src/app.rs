@@ -18,7 +18,8 @@ use crate::cluster::connect::{self, Source};
 use crate::cluster::facts;
 use crate::config::{Config, Flags};
 use crate::engine::{Engine, Outputs};
-use crate::link::{self, Address};
+use crate::link::credentials::Credentials;
+use crate::link::{Address, Link};
 use crate::member::Member;
 use crate::register::{RegisterError, Registrar, Registration};
 use crate::telemetry;
@@ -57,6 +58,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let Some(registration) = stop.run_until_cancelled(registration(&config, &api)).await.transpose()? else { return Ok(()) };
     let sid = registration.sid().context("the registration has no bus id")?;
     let address = Address::parse(config.bus.as_ref().unwrap_or(&registration.bus_address)).map_err(anyhow::Error::msg)?;
+    anyhow::ensure!(
+        address.tls || config.insecure_bus,
+        "the bus at {}:{} has no TLS: give mqtts://HOST:PORT, or allow it with --insecure-bus in a test",
+        address.host,
+        address.port
+    );
     tracing::info!(%sid, name = registration.name, namespace = registration.namespace, "registered");
 
     let (frame_sender, frames) = mpsc::channel(1);
@@ -67,7 +74,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
-    let link = tokio::spawn(link::run(address, sid, engine.clone(), frames, stop.clone()));
+    let credentials = Credentials::new(&config.data_dir.join("identity"), Arc::new(rustls::time_provider::DefaultTimeProvider));
+    let link = Link { address, sid, credentials, renewed: Arc::default(), engine: engine.clone() };
+    let link = tokio::spawn(link.run(frames, stop.clone()));
     let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
     let ended = ended(thread);
     tokio::select! {

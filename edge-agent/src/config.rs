@@ -44,10 +44,14 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
-    /// The bus, mqtt://HOST:PORT, instead of the address that the hub gave.
+    /// The bus, mqtts://HOST:PORT, instead of the address that the hub gave.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bus: Option<String>,
+    /// Allows a bus without TLS (mqtt://), for tests: whoever is on the way reads and writes everything.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    insecure_bus: bool,
     /// Bytes of the largest object that is taken.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +91,7 @@ pub struct Config {
     pub kubeconfig: Option<PathBuf>,
     pub data_dir: PathBuf,
     pub bus: Option<String>,
+    pub insecure_bus: bool,
     pub max_object_bytes: u32,
     pub adopt: Adopt,
     pub log_format: LogFormat,
@@ -123,6 +128,7 @@ impl Default for Config {
             kubeconfig: None,
             data_dir: "/var/lib/clusternet-agent".into(),
             bus: None,
+            insecure_bus: false,
             max_object_bytes: bus_schema::limits::MAX_OBJECT,
             adopt: Adopt::Yes,
             log_format: LogFormat::Text,

@@ -34,7 +34,7 @@ pub struct Registration {
     /// UID of the member's Lease: the cluster's identity.
     pub cluster_id: String,
     pub sid: String,
-    /// `mqtt://HOST:PORT`.
+    /// `mqtts://HOST:PORT`.
     pub bus_address: String,
     pub namespace: String,
     pub name: String,

@@ -9,7 +9,6 @@ pub mod core;
 pub mod explain;
 pub mod folder;
 pub mod gating;
-mod gating;
 pub mod https;
 pub mod kinds;
 pub mod store;

@@ -41,7 +41,7 @@ impl Agent {
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
             .args(["--hub", &format!("https://{}", api.address()), "--bus", &format!("mqtt://{}", bus.address())])
-            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug"])
+            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug", "--insecure-bus"])
             .arg("--ca-file")
             .arg(hub.data().join("ca.crt"))
             .arg("--token-file")

@@ -1,18 +1,21 @@
 //! The MQTT connection: outbound only, clean session, QoS 0. Everything that matters is repeated above it.
 
 mod backoff;
+pub mod credentials;
 mod pace;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus_schema::id::Sid;
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::topic::{Direction, Topic};
-use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS};
-use tokio::sync::mpsc;
+use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
+use self::credentials::{Credentials, CredentialsError};
 use self::pace::Pace;
 use crate::engine::{Engine, Input};
 
@@ -30,52 +33,91 @@ const SEND_BUFFER: u32 = 64 * 1024;
 pub struct Address {
     pub host: String,
     pub port: u16,
+    /// Whether it is reached over TLS.
+    pub tls: bool,
 }
 
 impl Address {
-    /// Reads `mqtt://HOST:PORT`.
+    /// Reads `mqtts://HOST:PORT`, or `mqtt://HOST:PORT` for a bus without TLS.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn parse(url: &str) -> Result<Address, String> {
-        let wrong = || format!("bus address {url:?} must be mqtt://HOST:PORT");
-        let rest = url.strip_prefix("mqtt://").ok_or_else(wrong)?.trim_end_matches('/');
-        let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
+        let wrong = || format!("bus address {url:?} must be mqtts://HOST:PORT");
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let tls = match scheme {
+            "mqtts" => true,
+            "mqtt" => false,
+            _ => return Err(wrong()),
+        };
+        let (host, port) = rest.trim_end_matches('/').rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        (!host.is_empty()).then(|| Address { host: host.to_owned(), port }).ok_or_else(wrong)
+        (!host.is_empty()).then(|| Address { host: host.to_owned(), port, tls }).ok_or_else(wrong)
     }
 }
 
-/// Keeps the link up until `stop`, then says goodbye.
-pub async fn run(address: Address, sid: Sid, engine: Engine, mut frames: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
-    let mut backoff = Backoff::default();
-    while !stop.is_cancelled() {
-        let began = Instant::now();
-        let (client, mut events) = open(&address, sid);
-        let ended = tokio::select! {
-            ended = serve(&client, &mut events, sid, &engine, &mut frames) => ended,
-            () = stop.cancelled() => return goodbye(&client, &mut events).await,
-        };
-        engine.tell(Input::LinkDown).await;
-        let pause = backoff.next(began.elapsed(), rand_unit());
-        tracing::info!(%ended, pause_ms = pause.as_millis() as u64, "link down");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => break,
+/// One agent's link.
+pub struct Link {
+    pub address: Address,
+    pub sid: Sid,
+    /// Used when the address has TLS.
+    pub credentials: Credentials,
+    /// Rung when the credentials have changed: the link is made anew with them.
+    pub renewed: Arc<Notify>,
+    pub engine: Engine,
+}
+
+/// How one connection ended.
+enum End {
+    Lost(String),
+    Renewed,
+}
+
+impl Link {
+    /// Keeps the link up until `stop`, then says goodbye.
+    pub async fn run(mut self, mut frames: mpsc::Receiver<Vec<u8>>, stop: CancellationToken) {
+        let mut backoff = Backoff::default();
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            let ended = match self.open() {
+                Err(error) => End::Lost(error.to_string()),
+                Ok((client, mut events)) => tokio::select! {
+                    ended = serve(&client, &mut events, self.sid, &self.engine, &mut frames) => End::Lost(ended),
+                    () = self.renewed.notified() => End::Renewed,
+                    () = stop.cancelled() => return goodbye(&client, &mut events).await,
+                },
+            };
+            self.engine.tell(Input::LinkDown).await;
+            let pause = match &ended {
+                // Without DISCONNECT: to the hub this is one connection that takes over from another.
+                End::Renewed => Duration::ZERO,
+                End::Lost(_) => backoff.next(began.elapsed(), rand_unit()),
+            };
+            match ended {
+                End::Renewed => tracing::info!("the certificate was renewed: connecting with the new one"),
+                End::Lost(ended) => tracing::info!(%ended, pause_ms = pause.as_millis() as u64, "link down"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => break,
+            }
         }
     }
-}
 
-fn open(address: &Address, sid: Sid) -> (AsyncClient, EventLoop) {
-    let mut options = MqttOptions::new(sid.as_str(), &address.host, address.port);
-    let packet = MAX_FRAME + 64;
-    options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_max_packet_size(packet, packet);
-    let (client, mut events) = AsyncClient::new(options, 2);
-    events.network_options.set_connection_timeout(NETWORK_TIMEOUT_SECONDS);
-    events.network_options.set_tcp_nodelay(true);
-    events.network_options.set_tcp_send_buffer_size(SEND_BUFFER);
-    (client, events)
+    fn open(&mut self) -> Result<(AsyncClient, EventLoop), CredentialsError> {
+        let mut options = MqttOptions::new(self.sid.as_str(), &self.address.host, self.address.port);
+        let packet = MAX_FRAME + 64;
+        options.set_keep_alive(KEEP_ALIVE).set_clean_session(true).set_max_packet_size(packet, packet);
+        if self.address.tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(self.credentials.client()?)));
+        }
+        let (client, mut events) = AsyncClient::new(options, 2);
+        events.network_options.set_connection_timeout(NETWORK_TIMEOUT_SECONDS);
+        events.network_options.set_tcp_nodelay(true);
+        events.network_options.set_tcp_send_buffer_size(SEND_BUFFER);
+        Ok((client, events))
+    }
 }
 
 /// One connection, from connect to its end; returns why it ended.
@@ -141,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_bus_address_is_read_or_explained() {
-        assert_eq!(Address::parse("mqtt://10.0.0.1:1883"), Ok(Address { host: "10.0.0.1".into(), port: 1883 }));
-        assert_eq!(Address::parse("mqtt://[::1]:1883/"), Ok(Address { host: "::1".into(), port: 1883 }));
-        for wrong in ["", "mqtt://", "10.0.0.1:1883", "mqtt://host", "mqtt://host:x", "https://host:1"] {
-            assert_eq!(Address::parse(wrong), Err(format!("bus address {wrong:?} must be mqtt://HOST:PORT")));
+        assert_eq!(Address::parse("mqtts://10.0.0.1:8883"), Ok(Address { host: "10.0.0.1".into(), port: 8883, tls: true }));
+        assert_eq!(Address::parse("mqtt://[::1]:1883/"), Ok(Address { host: "::1".into(), port: 1883, tls: false }));
+        for wrong in ["", "mqtt://", "mqtts://", "10.0.0.1:1883", "mqtt://host", "mqtt://host:x", "https://host:1"] {
+            assert_eq!(Address::parse(wrong), Err(format!("bus address {wrong:?} must be mqtts://HOST:PORT")));
         }
     }
 }
