@@ -107,7 +107,7 @@ async fn lost_disks_delete_nothing_by_mistake() -> Result<()> {
 fn an_emptied_agent_finds_its_objects_again(road: &mut Road) -> Result<()> {
     let before = road.ours()?;
     road.agent.kill();
-    road.agent.lose_disk()?;
+    road.agent.lose_disk(&road.hub)?;
     // Meanwhile one object is no longer wanted: its removal is proved by what the hub remembers.
     road.hub.kubectl().run(["patch", "subscription", "shop", "--type=json", "-p", r#"[{"op":"remove","path":"/spec/feeds/34"}]"#])?;
     road.agent.run(&[])?;
