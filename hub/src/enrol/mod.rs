@@ -197,7 +197,7 @@ async fn write(
     if let Some(place) = place.as_ref().filter(|_| admission.replaces.is_some()) {
         records.give(place, &ask.cluster_id).await?;
     }
-    records.write(ask, &admission, request.as_ref()).await
+    records.write(ask, key, &admission, request.as_ref()).await
 }
 
 async fn unregister_now(enrolment: &Enrolment, peer: IpAddr, request: Request<Body>) -> Result<Response, Failure> {

@@ -120,7 +120,8 @@ fn has_counted(token: &JoinToken, facts: &Facts<'_>) -> bool {
     facts.request.is_some_and(|request| came_with(request) && key_of(request).as_deref() == Some(facts.key))
 }
 
-fn key_of(request: &ClusterRegistrationRequest) -> Option<String> {
+/// The key that a request asks a certificate for.
+pub fn key_of(request: &ClusterRegistrationRequest) -> Option<String> {
     crate::tls::Csr::parse(request.spec.csr.as_deref()?).ok().map(|csr| csr.key_hash())
 }
 
