@@ -71,7 +71,8 @@ impl Hub {
     /// # Errors
     /// It fails; the message holds what it said.
     pub fn run(&self, args: &[&str]) -> Result<String> {
-        let output = std::process::Command::new(workspace_program("clusternet-hub")?).args(args).arg("--data-dir").arg(self.data()).output()?;
+        let output =
+            std::process::Command::new(workspace_program("clusternet-hub")?).args(args).arg("--data-dir").arg(self.data()).output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         anyhow::ensure!(output.status.success(), "clusternet-hub {}: {said}{}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(said)
@@ -177,7 +178,13 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<(
     Ok(())
 }
 
-fn launch(scratch: &Scratch, names: &[String], further: &[String], api: SocketAddr, bus: SocketAddr) -> Result<(Process, SocketAddr, SocketAddr)> {
+fn launch(
+    scratch: &Scratch,
+    names: &[String],
+    further: &[String],
+    api: SocketAddr,
+    bus: SocketAddr,
+) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
     launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug"]);

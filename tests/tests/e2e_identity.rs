@@ -141,17 +141,18 @@ async fn a_revoked_cluster_is_out_within_a_second_and_back_by_a_replacement_only
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_machine_takes_the_place_of_an_old_one() -> Result<()> {
-    let (old, new) = tokio::try_join!(
-        Member::builder("place").api_server_only().start(),
-        Member::builder("machine").api_server_only().start()
-    )?;
+    let (old, new) =
+        tokio::try_join!(Member::builder("place").api_server_only().start(), Member::builder("machine").api_server_only().start())?;
     let hub = Hub::start(&[&old, &new])?;
     let old_agent = Agent::start(&hub, &old)?;
     hub.kubectl().apply(&objects("one"))?;
     hub.kubectl().wait_until(["subscription", "first"], SOON, is_applied)?;
     let before = cluster(&hub, "Connected", &old_agent)?;
     let token = hub.replace("place")?;
-    ensure!(cluster(&hub, "Connected", &old_agent)?["status"]["tlsKeys"] == before["status"]["tlsKeys"], "the old machine works until the new one is there");
+    ensure!(
+        cluster(&hub, "Connected", &old_agent)?["status"]["tlsKeys"] == before["status"]["tlsKeys"],
+        "the old machine works until the new one is there"
+    );
     let new_agent = Agent::prepare(&hub, &new)?;
     new_agent.give_token(&token)?;
     let (address, file) = (new_agent.hub_address(), new_agent.token_file());

@@ -29,7 +29,9 @@ fn is_ready(found: &Value) -> bool {
 }
 
 fn cluster(hub: &Hub) -> Result<Value> {
-    Ok(hub.kubectl().wait_until(["mcls", "-A"], SOON, |found| found["items"].as_array().is_some_and(|items| !items.is_empty()))?["items"][0].clone())
+    Ok(hub.kubectl().wait_until(["mcls", "-A"], SOON, |found| found["items"].as_array().is_some_and(|items| !items.is_empty()))?["items"]
+        [0]
+    .clone())
 }
 
 /// Whether the agent ends by itself with this said.
@@ -89,10 +91,8 @@ async fn a_token_that_is_no_good_lets_nobody_in_and_says_nothing_of_why() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_use_of_a_token_goes_to_one_of_two_clusters() -> Result<()> {
-    let (one, two) = tokio::try_join!(
-        Member::builder("race-one").api_server_only().start(),
-        Member::builder("race-two").api_server_only().start()
-    )?;
+    let (one, two) =
+        tokio::try_join!(Member::builder("race-one").api_server_only().start(), Member::builder("race-two").api_server_only().start())?;
     let hub = Hub::start(&[&one, &two])?;
     let token = hub.token(&["--uses", "1"])?;
     let mut agents = [Agent::prepare(&hub, &one)?, Agent::prepare(&hub, &two)?];

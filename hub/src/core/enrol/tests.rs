@@ -19,7 +19,19 @@ fn cluster(keys: &[&str]) -> ManagedCluster {
 
 fn facts<'a>(token: Option<&'a JoinToken>, cluster: Option<&'a ManagedCluster>) -> Facts<'a> {
     let peer = "10.0.0.7".parse().unwrap();
-    Facts { cluster_id: ID, name: "shop", key: "new", peer, now: NOW, token, signer: None, cluster, place: None, request: None, newest: Some(200) }
+    Facts {
+        cluster_id: ID,
+        name: "shop",
+        key: "new",
+        peer,
+        now: NOW,
+        token,
+        signer: None,
+        cluster,
+        place: None,
+        request: None,
+        newest: Some(200),
+    }
 }
 
 fn admitted(verdict: Verdict) -> Admission {
