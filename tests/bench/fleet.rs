@@ -1,17 +1,25 @@
 //! A hundred agents with real sockets and the real link core; their members are stubs that answer at once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bus_schema::hash::{Hash, HashKey};
 use bus_schema::id::{BootId, ObjectId, Sid};
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
+use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
 use bus_schema::topic::{Direction, Topic};
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS};
-use tests::{App, Hub, Statuses};
+use edge_agent::link::credentials::Credentials;
+use edge_agent::trust::clock::Clock;
+use rcgen::{CertificateParams, KeyPair};
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
+use serde_json::{Value, json};
+use tests::{App, Hub, Scratch, Statuses};
 
 use crate::{figure, percentile};
 
@@ -21,10 +29,13 @@ const SOON: Duration = Duration::from_secs(60);
 
 pub async fn measure() -> Result<()> {
     let hub = Hub::start(&[])?;
-    let sids = tokio::task::block_in_place(|| register(&hub))?;
+    let scratch = Scratch::create("fleet")?;
+    let identities = tokio::task::block_in_place(|| register(&hub, scratch.path()))?;
     let bus = hub.bus();
-    for (index, sid) in sids.iter().enumerate() {
-        tokio::spawn(agent(bus.port(), *sid, index as u64 + 1));
+    let sids: Vec<Sid> = identities.iter().map(|identity| identity.sid).collect();
+    let key: [u8; 32] = std::fs::read(hub.data().join("hash.key"))?.try_into().ok().context("the hub's hash.key has 32 bytes")?;
+    for (index, identity) in identities.into_iter().enumerate() {
+        tokio::spawn(agent(bus.port(), identity, HashKey::new(&key), index as u64 + 1));
     }
     let database = hub.statuses()?;
     let app = App::load()?;
@@ -47,22 +58,54 @@ pub async fn measure() -> Result<()> {
     })
 }
 
-fn register(hub: &Hub) -> Result<Vec<Sid>> {
+/// What one agent was given.
+struct Identity {
+    sid: Sid,
+    credentials: Credentials,
+    trust: Trust,
+}
+
+/// Every agent's own key for sealed sessions.
+fn link_secret(cluster_id: &str) -> LinkSecret {
+    let mut bytes = [1; 32];
+    bytes[..cluster_id.len().min(32)].copy_from_slice(&cluster_id.as_bytes()[cluster_id.len().saturating_sub(32)..]);
+    LinkSecret::new(bytes)
+}
+
+/// Makes a key for each agent and lets the hub sign it: an administrator may write requests without a token.
+fn register(hub: &Hub, folder: &Path) -> Result<Vec<Identity>> {
     let mut requests = String::new();
     for index in 0..AGENTS {
         let id = format!("00000000-0000-4000-8000-{index:012}");
-        requests.push_str(&format!(
-            "---\napiVersion: clusters.clusternet.io/v1beta1\nkind: ClusterRegistrationRequest\nmetadata: {{name: clusternet-{id}}}\nspec: {{clusterId: {id}, clusterName: stub-{index}, syncMode: Pull, clusterLabels: {{purpose: shop}}}}\n"
-        ));
+        let key = KeyPair::generate()?;
+        std::fs::create_dir_all(folder.join(&id))?;
+        std::fs::write(folder.join(&id).join("tls.key"), key.serialize_pem())?;
+        let csr = CertificateParams::default().serialize_request(&key)?.pem()?;
+        let request = json!({
+            "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ClusterRegistrationRequest",
+            "metadata": {"name": format!("clusternet-{id}")},
+            "spec": {"clusterId": id, "clusterName": format!("stub-{index}"), "clusterLabels": {"purpose": "shop"}, "csr": csr,
+                "linkKey": STANDARD.encode(link_secret(&id).public().0)},
+        });
+        requests.push_str(&format!("---\n{request}\n"));
     }
     hub.kubectl().apply(&requests)?;
-    let all = |found: &serde_json::Value| {
-        found["items"].as_array().is_some_and(|items| items.iter().filter(|item| item["status"]["sid"].is_string()).count() == AGENTS)
-    };
+    let signed = |item: &Value| item["status"]["certificate"].is_string();
+    let all = |found: &Value| found["items"].as_array().is_some_and(|items| items.iter().filter(|item| signed(item)).count() == AGENTS);
     let found = hub.kubectl().wait_until(["clsrr"], SOON, all)?;
-    let sids =
-        found["items"].as_array().context("a list")?.iter().map(|item| Ok(Sid::parse(item["status"]["sid"].as_str().unwrap_or_default())?));
-    sids.collect()
+    found["items"].as_array().context("a list")?.iter().map(|item| taken(hub, folder, item)).collect()
+}
+
+/// Keeps what one agent was given as agents keep it.
+fn taken(hub: &Hub, folder: &Path, item: &Value) -> Result<Identity> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let id = text(&item["spec"]["clusterId"]);
+    let folder = folder.join(&id);
+    let peer = LinkPublic::read(&STANDARD.decode(text(&item["status"]["hubLinkKey"]))?).context("the hub has a key")?;
+    std::fs::write(folder.join("tls.crt"), text(&item["status"]["certificate"]))?;
+    std::fs::copy(hub.data().join("ca.crt"), folder.join("ca.crt"))?;
+    let (sid, credentials) = (Sid::parse(&text(&item["status"]["sid"]))?, Credentials::new(&folder, Clock::new()));
+    Ok(Identity { sid, credentials, trust: Trust { own: link_secret(&id), peer } })
 }
 
 /// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
@@ -139,14 +182,16 @@ impl Memory {
 }
 
 /// One agent, until the program ends.
-async fn agent(port: u16, sid: Sid, number: u64) -> Result<()> {
+async fn agent(port: u16, identity: Identity, key: HashKey, number: u64) -> Result<()> {
+    let Identity { sid, mut credentials, trust } = identity;
     let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
     let now = || begun.elapsed().as_millis() as u64;
     let mut options = MqttOptions::new(sid.as_str(), "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(MAX_FRAME + 64, MAX_FRAME + 64);
+    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(credentials.client()?)));
     let (client, mut events) = AsyncClient::new(options, 4);
     let up = Topic::Main(sid, Direction::Up).to_string();
-    let mut core = Agent::new(AgentConfig::new(BootId(number), HashKey::public()), AgentState::default(), 0);
+    let mut core = Agent::new(AgentConfig::new(BootId(number), trust, key), AgentState::default(), 0);
     let mut memory = Memory::default();
     core.surveyed(Vec::new(), 0);
     let mut room = false;

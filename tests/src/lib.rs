@@ -23,6 +23,7 @@
 
 mod agent;
 mod app;
+pub mod bus;
 mod cache;
 mod cgroup;
 mod command;

@@ -168,6 +168,9 @@ async fn write(
         None => None,
     };
     let now = seconds();
+    let authority = enrolment.0.authority.borrow().clone();
+    let certificate = request.as_ref().and_then(|request| request.status.as_ref()?.certificate.as_deref());
+    let newest = certificate.and_then(|pem| Peer::read(pem, &authority)).map(|certificate| certificate.begins);
     let facts = Facts {
         cluster_id: &ask.cluster_id,
         name: &ask.name,
@@ -175,10 +178,17 @@ async fn write(
         peer,
         now,
         token: token.as_ref(),
-        signer: signer.map(|peer| Signer { key: &peer.key_hash, sid: &peer.sid, is_ours: peer.is_ours, is_current: now < peer.ends }),
+        signer: signer.map(|peer| Signer {
+            key: &peer.key_hash,
+            sid: &peer.sid,
+            is_ours: peer.is_ours,
+            is_current: now < peer.ends,
+            begins: peer.begins,
+        }),
         cluster: cluster.as_ref(),
         place: place.as_ref(),
         request: request.as_ref(),
+        newest,
     };
     let admission = match decide(&facts) {
         Verdict::Admit(admission) => admission,
@@ -191,7 +201,7 @@ async fn write(
     if let Some(place) = place.as_ref().filter(|_| admission.replaces.is_some()) {
         records.give(place, &ask.cluster_id).await?;
     }
-    records.write(ask, &admission, request.as_ref()).await
+    records.write(ask, key, &admission, request.as_ref()).await
 }
 
 async fn unregister_now(enrolment: &Enrolment, peer: IpAddr, request: Request<Body>) -> Result<Response, Failure> {

@@ -17,13 +17,13 @@ use super::ask::Ask;
 use super::{answer, token};
 use crate::api::failure::Failure;
 use crate::controller::registration::Directory;
-use crate::core::enrol::{Admission, LEFT};
+use crate::core::enrol::{Admission, LEFT, key_of};
 use crate::core::id::ClusterKey;
 use crate::kinds::names::{
     ANNOTATION_APPROVAL, ANNOTATION_JOIN_TOKEN, ANNOTATION_PROVED_BY, ANNOTATION_REVOKED, ANNOTATION_SID, CREATED_BY_AGENT,
     LABEL_CLUSTER_ID, LABEL_CLUSTER_NAME, LABEL_REGISTERED_BY,
 };
-use crate::kinds::{ClusterRegistrationRequest, JoinToken, JoinTokenStatus, ManagedCluster};
+use crate::kinds::{APPROVED, ClusterRegistrationRequest, JoinToken, JoinTokenStatus, ManagedCluster};
 use crate::tls::Shared;
 
 /// How long a request is waited for: the controller answers within milliseconds.
@@ -92,15 +92,20 @@ impl Records {
         Ok(())
     }
 
-    /// Writes the request as it was admitted.
+    /// Writes the request as it was admitted. One that waits is not changed by being asked again: what a person reads stays.
     pub async fn write(
         &self,
         ask: &Ask,
+        key: &str,
         admission: &Admission,
         present: Option<&ClusterRegistrationRequest>,
     ) -> Result<ClusterRegistrationRequest, Failure> {
         let name = request_name(&ask.cluster_id);
-        let body = body(&name, ask, admission);
+        let mut body = body(&name, ask, admission);
+        let waits = present.filter(|present| !is_granted(present) && key_of(present).as_deref() == Some(key));
+        if let Some(waits) = waits {
+            body["spec"]["csr"] = waits.spec.csr.clone().into();
+        }
         let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         if present.is_none() {
             let object = serde_json::from_value(without_nulls(body.clone())).map_err(|error| Failure::bad_request(error.to_string()))?;
@@ -153,6 +158,10 @@ impl Records {
 
 /// A hash that no secret has.
 const UNKNOWN_HASH: &str = "----------------------------------------------------------------";
+
+fn is_granted(request: &ClusterRegistrationRequest) -> bool {
+    request.status.as_ref().is_some_and(|status| status.result.as_deref() == Some(APPROVED))
+}
 
 fn request_name(cluster_id: &str) -> String {
     format!("clusternet-{cluster_id}")

@@ -44,6 +44,8 @@ pub struct Facts<'a> {
     pub place: Option<&'a ManagedCluster>,
     /// The ClusterRegistrationRequest of this id.
     pub request: Option<&'a ClusterRegistrationRequest>,
+    /// When the newest certificate that the hub knows to have made for it was made, seconds since 1970.
+    pub newest: Option<i64>,
 }
 
 /// A key that signed a request.
@@ -56,6 +58,8 @@ pub struct Signer<'a> {
     pub is_ours: bool,
     /// Its certificate has not ended yet.
     pub is_current: bool,
+    /// When its certificate was made, seconds since 1970.
+    pub begins: i64,
 }
 
 /// What becomes of a request.
@@ -116,7 +120,8 @@ fn has_counted(token: &JoinToken, facts: &Facts<'_>) -> bool {
     facts.request.is_some_and(|request| came_with(request) && key_of(request).as_deref() == Some(facts.key))
 }
 
-fn key_of(request: &ClusterRegistrationRequest) -> Option<String> {
+/// The key that a request asks a certificate for.
+pub fn key_of(request: &ClusterRegistrationRequest) -> Option<String> {
     crate::tls::Csr::parse(request.spec.csr.as_deref()?).ok().map(|csr| csr.key_hash())
 }
 
@@ -176,6 +181,7 @@ fn by_key(facts: &Facts<'_>, signer: Signer<'_>) -> Verdict {
     let proved = Admission { proved_by: Some(signer.key.to_owned()), ..Admission::default() };
     match facts.cluster {
         Some(cluster) if accepts(cluster, signer.key) => Verdict::Admit(proved),
+        Some(cluster) if was_forgotten(cluster, facts, signer) => Verdict::Admit(proved),
         Some(cluster) if signer.is_ours => Verdict::Refuse(ended(cluster)),
         None if signer.is_ours && facts.request.is_none_or(|request| is_again(request, facts, signer)) => {
             let waits = (!signer.is_current).then_some(WAITS);
@@ -184,6 +190,14 @@ fn by_key(facts: &Facts<'_>, signer: Signer<'_>) -> Verdict {
         None if signer.is_ours => Verdict::Refuse(left(facts.cluster_id)),
         _ => Verdict::Unknown,
     }
+}
+
+/// Whether the hub made this certificate for this cluster after all that it knows to have made: then it is an older copy of itself. A
+/// key that left belongs to an older certificate.
+fn was_forgotten(cluster: &ManagedCluster, facts: &Facts<'_>, signer: Signer<'_>) -> bool {
+    let is_its = cluster.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(signer.sid);
+    let is_newer = facts.newest.is_none_or(|newest| newest < signer.begins);
+    signer.is_ours && signer.is_current && is_its && is_newer && !is_revoked(cluster)
 }
 
 /// Whether a cluster that the hub had forgotten asks the same again. Any other request shows that the hub has forgotten nothing.

@@ -19,7 +19,19 @@ fn cluster(keys: &[&str]) -> ManagedCluster {
 
 fn facts<'a>(token: Option<&'a JoinToken>, cluster: Option<&'a ManagedCluster>) -> Facts<'a> {
     let peer = "10.0.0.7".parse().unwrap();
-    Facts { cluster_id: ID, name: "shop", key: "new", peer, now: NOW, token, signer: None, cluster, place: None, request: None }
+    Facts {
+        cluster_id: ID,
+        name: "shop",
+        key: "new",
+        peer,
+        now: NOW,
+        token,
+        signer: None,
+        cluster,
+        place: None,
+        request: None,
+        newest: Some(200),
+    }
 }
 
 fn admitted(verdict: Verdict) -> Admission {
@@ -36,7 +48,7 @@ fn refused(verdict: Verdict) -> String {
     }
 }
 
-const OLD: Signer<'_> = Signer { key: "old", sid: "abcdefgh", is_ours: true, is_current: true };
+const OLD: Signer<'_> = Signer { key: "old", sid: "abcdefgh", is_ours: true, is_current: true, begins: 100 };
 
 #[test]
 fn a_token_admits_a_new_cluster_with_the_labels_it_gives() {
@@ -88,6 +100,21 @@ fn a_key_that_left_is_told_why_if_the_hub_made_its_certificate_and_nothing_if_no
     let mut revoked = cluster(&["old"]);
     revoked.metadata.annotations = Some([(ANNOTATION_REVOKED.to_owned(), "stolen".to_owned())].into());
     assert!(refused(asked(&revoked, OLD)).contains("was revoked"), "also before its keys are taken away");
+    let newer = Signer { begins: 300, ..OLD };
+    assert!(refused(asked(&revoked, newer)).contains("was revoked"));
+}
+
+#[test]
+fn an_older_copy_of_the_hub_takes_keys_that_are_newer_than_what_it_knows() {
+    let cluster = cluster(&["before"]);
+    let asked = |signer, newest| decide(&Facts { signer: Some(signer), newest, ..facts(None, Some(&cluster)) });
+    assert_eq!(admitted(asked(OLD, Some(99))).proved_by.as_deref(), Some("old"));
+    admitted(asked(OLD, None));
+    for signer in [Signer { is_current: false, ..OLD }, Signer { sid: "another2", ..OLD }] {
+        refused(asked(signer, Some(99)));
+    }
+    refused(asked(OLD, Some(100)));
+    assert_eq!(asked(Signer { is_ours: false, ..OLD }, None), Verdict::Unknown);
 }
 
 #[test]

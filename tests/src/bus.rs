@@ -1,0 +1,90 @@
+//! A gate over TLS inside the test's own process, and identities for agents, all signed by one authority of the test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use hub::bus::Session;
+use hub::bus::gate::admission::RosterAdmission;
+use hub::bus::gate::certificate::{AGENTS, ClientCertificate, KeyHash};
+use hub::bus::gate::config::GateConfig;
+use hub::bus::gate::roster::{KeyUse, Roster};
+use hub::bus::gate::tls::{Material, Tls};
+use hub::bus::gate::{Gate, GateHandle};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::mpsc;
+
+use crate::pki::{Authority, Credential};
+
+/// The name in every certificate of a hub.
+pub const HUB_NAME: &str = "clusternet-hub";
+
+/// A running gate, whom it lets in, and who came.
+pub struct Bus {
+    pub gate: GateHandle,
+    pub roster: Arc<Roster>,
+    pub uses: mpsc::Receiver<KeyUse>,
+    pub sessions: mpsc::Receiver<Session>,
+    pub tls: Tls,
+}
+
+impl Bus {
+    /// Starts a gate on loopback whose certificate carries `names`.
+    ///
+    /// # Errors
+    /// A file cannot be written, or the gate does not start.
+    pub fn start(authority: &Authority, names: &[&str]) -> Result<Bus> {
+        Bus::start_with(authority, names, GateConfig::new(SocketAddr::from(([127, 0, 0, 1], 0))))
+    }
+
+    /// As [`Bus::start`], with other limits.
+    ///
+    /// # Errors
+    /// As [`Bus::start`].
+    pub fn start_with(authority: &Authority, names: &[&str], config: GateConfig) -> Result<Bus> {
+        let tls = Tls::new(material(authority, names)?)?;
+        let (roster, uses) = Roster::new();
+        let (roster, (sender, sessions)) = (Arc::new(roster), mpsc::channel(256));
+        let gate = Gate::start_with(tls.clone(), config, Arc::new(RosterAdmission(roster.clone())), sender)?;
+        Ok(Bus { gate, roster, uses, sessions, tls })
+    }
+}
+
+/// A server's certificate with these names, and the authority as the CA of clients.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn material(authority: &Authority, names: &[&str]) -> Result<Material> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let server = authority.server("bus", &names)?;
+    let key = PrivateKeyDer::from_pem_file(&server.key).context("the server's key")?;
+    Ok(Material::fixed(vec![certificate(&server.certificate)?], key, vec![certificate(&authority.certificate_file())?])?)
+}
+
+/// Makes the identity folder of an agent below `data`; gives the hash of its key.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn identity(authority: &Authority, data: &Path, sid: &str) -> Result<(PathBuf, KeyHash)> {
+    let folder = data.join("identity");
+    std::fs::create_dir_all(&folder)?;
+    let made = authority.user("agent", sid, AGENTS)?;
+    for (from, to) in [(&made.key, "tls.key"), (&made.certificate, "tls.crt"), (&authority.certificate_file(), "ca.crt")] {
+        std::fs::copy(from, folder.join(to))?;
+    }
+    Ok((folder, key_hash(&made)?))
+}
+
+/// The hash of the key in a certificate.
+///
+/// # Errors
+/// It cannot be read.
+pub fn key_hash(credential: &Credential) -> Result<KeyHash> {
+    Ok(ClientCertificate::read(&certificate(&credential.certificate)?, 0)?.key)
+}
+
+fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
+    CertificateDer::from_pem_file(path).with_context(|| format!("no certificate in {}", path.display()))
+}
