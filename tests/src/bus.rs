@@ -14,9 +14,11 @@ use hub::bus::gate::tls::{Material, Tls};
 use hub::bus::gate::{Gate, GateHandle};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::mpsc;
 
 use crate::pki::{Authority, Credential};
+use crate::strangers::Shown;
 
 /// The name in every certificate of a hub.
 pub const HUB_NAME: &str = "clusternet-hub";
@@ -83,6 +85,41 @@ pub fn identity(authority: &Authority, data: &Path, sid: &str) -> Result<(PathBu
 /// It cannot be read.
 pub fn key_hash(credential: &Credential) -> Result<KeyHash> {
     Ok(ClientCertificate::read(&certificate(&credential.certificate)?, 0)?.key)
+}
+
+/// TLS of a client that shows `credential`, or nothing, and believes `authority`.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn client(authority: &Authority, credential: Option<&Credential>) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(&authority.certificate_file())?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let client = client.with_root_certificates(roots);
+    Ok(Arc::new(match credential {
+        None => client.with_no_client_auth(),
+        Some(shown) => {
+            let key = PrivateKeyDer::from_pem_file(&shown.key).context("the client's key")?;
+            client.with_client_auth_cert(vec![certificate(&shown.certificate)?], key)?
+        }
+    }))
+}
+
+/// What strangers show to a bus of `authority`: nothing, a certificate of another CA, one that has ended.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn strangers(authority: &Authority, folder: &Path) -> Result<Shown> {
+    let folder = folder.join("strangers");
+    std::fs::create_dir_all(&folder)?;
+    let foreign = Authority::create(&folder, "another CA")?.user("stranger", "aaaaaaaa", AGENTS)?;
+    let expired = authority.former_user("former", "aaaaaaaa", AGENTS)?;
+    Ok(Shown {
+        nothing: client(authority, None)?,
+        wrong_ca: client(authority, Some(&foreign))?,
+        expired: client(authority, Some(&expired))?,
+    })
 }
 
 fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
