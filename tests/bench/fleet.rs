@@ -1,6 +1,7 @@
 //! A hundred agents with real sockets and the real link core; their members are stubs that answer at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,13 +11,14 @@ use bus_schema::limits::MAX_FRAME;
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
 use bus_schema::topic::{Direction, Topic};
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS};
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
 use rusqlite::{Connection, OpenFlags};
+use rustls::ClientConfig;
 use tests::{App, Hub};
 
 use crate::{figure, percentile};
 
-const AGENTS: usize = 100;
+pub const AGENTS: usize = 100;
 const ROUNDS: usize = 20;
 const SOON: Duration = Duration::from_secs(60);
 
@@ -25,7 +27,7 @@ pub async fn measure() -> Result<()> {
     let sids = tokio::task::block_in_place(|| register(&hub))?;
     let bus = hub.bus();
     for (index, sid) in sids.iter().enumerate() {
-        tokio::spawn(agent(bus.port(), *sid, index as u64 + 1));
+        tokio::spawn(agent(bus.port(), *sid, index as u64 + 1, None));
     }
     let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let app = App::load()?;
@@ -48,7 +50,7 @@ pub async fn measure() -> Result<()> {
     })
 }
 
-fn register(hub: &Hub) -> Result<Vec<Sid>> {
+pub fn register(hub: &Hub) -> Result<Vec<Sid>> {
     let mut requests = String::new();
     for index in 0..AGENTS {
         let id = format!("00000000-0000-4000-8000-{index:012}");
@@ -99,7 +101,7 @@ fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-fn wait(database: &Connection, sql: &str, count: usize) -> Result<()> {
+pub fn wait(database: &Connection, sql: &str, count: usize) -> Result<()> {
     let deadline = Instant::now() + SOON;
     while database.query_row(sql, [], |row| row.get::<_, i64>(0))? < count as i64 {
         anyhow::ensure!(Instant::now() < deadline, "not reached in time: {sql}");
@@ -137,11 +139,14 @@ impl Memory {
 }
 
 /// One agent, until the program ends.
-async fn agent(port: u16, sid: Sid, number: u64) -> Result<()> {
+pub async fn agent(port: u16, sid: Sid, number: u64, tls: Option<Arc<ClientConfig>>) -> Result<()> {
     let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
     let now = || begun.elapsed().as_millis() as u64;
     let mut options = MqttOptions::new(sid.as_str(), "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(MAX_FRAME + 64, MAX_FRAME + 64);
+    if let Some(tls) = tls {
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+    }
     let (client, mut events) = AsyncClient::new(options, 4);
     let up = Topic::Main(sid, Direction::Up).to_string();
     let mut core = Agent::new(AgentConfig::new(BootId(number), HashKey::public()), AgentState::default(), 0);

@@ -46,7 +46,21 @@ impl Bus {
     /// # Errors
     /// As [`Bus::start`].
     pub fn start_with(authority: &Authority, names: &[&str], config: GateConfig) -> Result<Bus> {
-        let tls = Tls::new(material(authority, names)?)?;
+        Bus::start_on(material(authority, names)?, config)
+    }
+
+    /// Starts a gate with the files `ca.crt`, `bus.crt` and `bus.key` of a folder.
+    ///
+    /// # Errors
+    /// As [`Bus::start`].
+    pub fn start_from(folder: &Path, config: GateConfig) -> Result<Bus> {
+        let key = PrivateKeyDer::from_pem_file(folder.join("bus.key")).context("the server's key")?;
+        let (server, ca) = (certificate(&folder.join("bus.crt"))?, certificate(&folder.join("ca.crt"))?);
+        Bus::start_on(Material::fixed(vec![server], key, vec![ca])?, config)
+    }
+
+    fn start_on(material: Material, config: GateConfig) -> Result<Bus> {
+        let tls = Tls::new(material)?;
         let (roster, uses) = Roster::new();
         let (roster, (sender, sessions)) = (Arc::new(roster), mpsc::channel(256));
         let gate = Gate::start_with(tls.clone(), config, Arc::new(RosterAdmission(roster.clone())), sender)?;
@@ -70,13 +84,21 @@ pub fn material(authority: &Authority, names: &[&str]) -> Result<Material> {
 /// # Errors
 /// A file cannot be written.
 pub fn identity(authority: &Authority, data: &Path, sid: &str) -> Result<(PathBuf, KeyHash)> {
+    let made = authority.user("agent", sid, AGENTS)?;
+    Ok((identity_of(authority, &made, data)?, key_hash(&made)?))
+}
+
+/// Makes an identity folder below `data` of what an agent has.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn identity_of(authority: &Authority, agent: &Credential, data: &Path) -> Result<PathBuf> {
     let folder = data.join("identity");
     std::fs::create_dir_all(&folder)?;
-    let made = authority.user("agent", sid, AGENTS)?;
-    for (from, to) in [(&made.key, "tls.key"), (&made.certificate, "tls.crt"), (&authority.certificate_file(), "ca.crt")] {
+    for (from, to) in [(&agent.key, "tls.key"), (&agent.certificate, "tls.crt"), (&authority.certificate_file(), "ca.crt")] {
         std::fs::copy(from, folder.join(to))?;
     }
-    Ok((folder, key_hash(&made)?))
+    Ok(folder)
 }
 
 /// The hash of the key in a certificate.
@@ -85,6 +107,15 @@ pub fn identity(authority: &Authority, data: &Path, sid: &str) -> Result<(PathBu
 /// It cannot be read.
 pub fn key_hash(credential: &Credential) -> Result<KeyHash> {
     Ok(ClientCertificate::read(&certificate(&credential.certificate)?, 0)?.key)
+}
+
+/// TLS as agents have it.
+///
+/// # Errors
+/// The folder holds no identity.
+pub fn agents_client(folder: &Path) -> Result<Arc<ClientConfig>> {
+    let time = Arc::new(rustls::time_provider::DefaultTimeProvider);
+    Ok(edge_agent::link::credentials::Credentials::new(folder, time).client()?)
 }
 
 /// TLS of a client that shows `credential`, or nothing, and believes `authority`.

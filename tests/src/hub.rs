@@ -15,6 +15,7 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Hub {
     scratch: Scratch,
     names: Vec<String>,
+    further: &'static [&'static str],
     process: Option<Process>,
     api: SocketAddr,
     bus: SocketAddr,
@@ -27,12 +28,24 @@ impl Hub {
     /// # Errors
     /// It does not come up; the message holds the end of its log.
     pub fn start(members: &[&Member]) -> Result<Hub> {
+        Hub::start_with(members, &["--insecure-bus", "--log", "info,hub=debug"])
+    }
+
+    /// Starts a hub whose bus has TLS.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_with_tls() -> Result<Hub> {
+        Hub::start_with(&[], &["--log", "info"])
+    }
+
+    fn start_with(members: &[&Member], further: &'static [&'static str]) -> Result<Hub> {
         let scratch = Scratch::create("hub")?;
         let names: Vec<String> = members.iter().map(|member| member.site().gateway().to_string()).collect();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, api, bus) = launch(&scratch, &names, nowhere, nowhere)?;
+        let (process, api, bus) = launch(&scratch, &names, further, nowhere, nowhere)?;
         let kubectl = Kubectl::new(&scratch.path().join("data/admin.kubeconfig"))?;
-        Ok(Hub { scratch, names, process: Some(process), api, bus, kubectl })
+        Ok(Hub { scratch, names, further, process: Some(process), api, bus, kubectl })
     }
 
     /// kubectl with the admin's kubeconfig.
@@ -79,7 +92,7 @@ impl Hub {
     /// # Errors
     /// As [`Hub::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = Some(launch(&self.scratch, &self.names, self.api, self.bus)?.0);
+        self.process = Some(launch(&self.scratch, &self.names, self.further, self.api, self.bus)?.0);
         Ok(())
     }
 
@@ -138,19 +151,25 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<(
     Ok(())
 }
 
-fn launch(scratch: &Scratch, names: &[String], api: SocketAddr, bus: SocketAddr) -> Result<(Process, SocketAddr, SocketAddr)> {
+fn launch(
+    scratch: &Scratch,
+    names: &[String],
+    further: &[&str],
+    api: SocketAddr,
+    bus: SocketAddr,
+) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
-    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string(), "--log", "info,hub=debug", "--insecure-bus"]);
+    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string()]).args(further);
     for name in names {
         launch = launch.args(["--tls-san", name]);
     }
     let mut process = launch.start()?;
-    let read = |line: String, scheme: &str| {
-        line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
+    let read = |line: String| {
+        line.trim().rsplit_once("//").and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
     };
-    let api = read(process.wait_for_line("api: ", START)?, "https://")?;
-    let bus = read(process.wait_for_line("bus: ", START)?, "mqtt://")?;
+    let api = read(process.wait_for_line("api: ", START)?)?;
+    let bus = read(process.wait_for_line("bus: ", START)?)?;
     process.wait_for_line("kubeconfig: ", START)?;
     Ok((process, api, bus))
 }

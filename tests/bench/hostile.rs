@@ -1,0 +1,188 @@
+//! What 10,000 clients that never authenticate do to the fleet: change to *applied* of a hundred agents over mutual TLS, without and
+//! with them, in turns of one run. The strangers are a process of their own that stands back (`nice`), as they have machines of their
+//! own: what is measured is what they cost the hub.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bus_schema::id::Sid;
+use hub::bus::gate::certificate::AGENTS as ORGANISATION;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use rusqlite::{Connection, OpenFlags};
+use rustls::ClientConfig;
+use serde_json::json;
+use tests::{App, Authority, Hub, Launch, Process, Scratch, bus};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{figure, fleet, latency, percentile};
+
+/// The name of the program's other half.
+pub const STRANGERS: &str = "strangers";
+
+const COUNT: usize = 10_000;
+const TURNS: usize = 2;
+const ROUNDS: usize = 40;
+/// Until every stranger has begun.
+const BUILD_UP: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
+/// How far the strangers stand back.
+const NICE: &str = "19";
+
+pub async fn measure() -> Result<()> {
+    let scratch = Scratch::create("bench-hostile")?;
+    let hub = Hub::start_with_tls()?;
+    let authority = Authority::open(scratch.path(), &hub.data().join("ca.crt"), &hub.data().join("ca.key"))?;
+    let sids = tokio::task::block_in_place(|| fleet::register(&hub))?;
+    let mut clients = Vec::new();
+    for (index, sid) in sids.iter().enumerate() {
+        let shown = authority.user(&format!("agent-{index}"), sid.as_str(), ORGANISATION)?;
+        accept_key(&hub, *sid, &bus::key_hash(&shown)?.to_string()).await?;
+        clients.push(bus::client(&authority, Some(&shown))?);
+        tokio::spawn(keep(hub.bus().port(), *sid, index as u64 + 1, clients[index].clone()));
+    }
+    let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let app = App::load()?;
+    tokio::task::block_in_place(|| -> Result<()> {
+        hub.kubectl().apply(app.objects())?;
+        hub.kubectl().apply(app.subscription())?;
+        fleet::wait(&database, "SELECT count(*) FROM link_status WHERE state = 1 AND kind != ''", fleet::AGENTS * 35)
+    })?;
+    let resident = |hub: &Hub| Ok::<_, anyhow::Error>(hub.process().context("the hub runs")?.memory()?.resident_kib as f64 / 1024.0);
+    let alone = resident(&hub)?;
+    let (mut quiet, mut flooded, mut connects, mut most) = (Vec::new(), Vec::new(), Vec::new(), alone);
+    for turn in 0..TURNS {
+        quiet.extend(changes(&hub, &database, 2 * turn * ROUNDS).await?);
+        let mut strangers = launch(&scratch, &hub)?;
+        tokio::time::sleep(BUILD_UP).await;
+        flooded.extend(changes(&hub, &database, (2 * turn + 1) * ROUNDS).await?);
+        connects.extend(connect_again(hub.bus(), &clients[0]).await?);
+        most = most.max(resident(&hub)?);
+        ensure!(strangers.is_running(), "the strangers have ended: {}", strangers.log_tail());
+        let log = strangers.log();
+        println!("hostile: the strangers: {}", log.lines().last().unwrap_or_default());
+        strangers.kill();
+        tokio::time::sleep(BUILD_UP).await;
+    }
+    let (alone_p99, with_p99) = (percentile(&mut quiet, 0.99), percentile(&mut flooded, 0.99));
+    figure("hostile: change to applied, p50, nobody else", percentile(&mut quiet, 0.5), "ms", "-", "-");
+    figure("hostile: change to applied, p50, 10,000 strangers", percentile(&mut flooded, 0.5), "ms", "-", "-");
+    figure("hostile: change to applied, p99, nobody else", alone_p99, "ms", "-", "-");
+    figure("hostile: change to applied, p99, 10,000 strangers", with_p99, "ms", "-", "-");
+    figure("hostile: p99 with to without strangers", with_p99 / alone_p99, "", "-", "2");
+    figure("hostile: an agent's full TLS handshake beside, p50", percentile(&mut connects, 0.5), "ms", "-", "-");
+    figure("hostile: an agent's full TLS handshake beside, max", percentile(&mut connects, 1.0), "ms", "-", "-");
+    figure("hostile: hub VmRSS, 100 agents", alone, "MB", "-", "-");
+    figure("hostile: hub VmRSS, 10,000 strangers beside", most, "MB", "-", "-");
+    Ok(())
+}
+
+/// One agent that connects again when it was cut off.
+async fn keep(port: u16, sid: Sid, number: u64, tls: Arc<ClientConfig>) {
+    for life in 0.. {
+        if let Err(error) = fleet::agent(port, sid, number + life * 1_000, Some(tls.clone())).await {
+            println!("hostile: agent {sid} was cut off: {error:#}");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Lets a key in, as an administrator's hand would.
+async fn accept_key(hub: &Hub, sid: Sid, key: &str) -> Result<()> {
+    let kind = ApiResource {
+        group: "clusters.clusternet.io".into(),
+        version: "v1beta1".into(),
+        api_version: "clusters.clusternet.io/v1beta1".into(),
+        kind: "ManagedCluster".into(),
+        plural: "managedclusters".into(),
+    };
+    let client = latency::client(&hub.data().join("admin.kubeconfig")).await?;
+    let all = Api::<DynamicObject>::all_with(client.clone(), &kind).list(&Default::default()).await?;
+    let cluster = all.items.into_iter().find(|cluster| cluster.data["status"]["sid"] == sid.as_str()).context("registered")?;
+    let namespace = cluster.metadata.namespace.unwrap_or_default();
+    let clusters = Api::<DynamicObject>::namespaced_with(client, &namespace, &kind);
+    let patch = Patch::Merge(json!({"status": {"tlsKeys": [key]}}));
+    clusters.patch_status(&cluster.metadata.name.unwrap_or_default(), &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// Milliseconds of each agent from the write of each change to its *applied* in the hub's database.
+async fn changes(hub: &Hub, database: &Connection, first: usize) -> Result<Vec<f64>> {
+    let maps = latency::config_maps(&hub.data().join("admin.kubeconfig")).await?;
+    let mut times = Vec::new();
+    for round in first..first + ROUNDS {
+        let before = applied(database)?;
+        let patch = Patch::Merge(json!({"data": {"round": round.to_string()}}));
+        let begun = Instant::now();
+        maps.patch("feature-flags", &PatchParams::default(), &patch).await?;
+        times.extend(tokio::task::block_in_place(|| all_applied(database, &before, begun))?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(times)
+}
+
+/// The bus ids that have the object applied, each with its content.
+fn applied(database: &Connection) -> Result<BTreeSet<(String, Vec<u8>)>> {
+    let sql = "SELECT sid, hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
+    let mut query = database.prepare_cached(sql)?;
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn all_applied(database: &Connection, before: &BTreeSet<(String, Vec<u8>)>, begun: Instant) -> Result<Vec<f64>> {
+    let (mut done, mut times) = (BTreeSet::new(), Vec::new());
+    while done.len() < fleet::AGENTS {
+        for (sid, _) in applied(database)?.into_iter().filter(|row| !before.contains(row)) {
+            if done.insert(sid) {
+                times.push(begun.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        ensure!(begun.elapsed() < SOON, "{} of {} agents applied", done.len(), fleet::AGENTS);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(times)
+}
+
+/// Milliseconds that TCP and a full handshake take an agent while the strangers are there.
+async fn connect_again(addr: SocketAddr, client: &Arc<ClientConfig>) -> Result<Vec<f64>> {
+    let (mut times, mut client) = (Vec::new(), ClientConfig::clone(client));
+    client.resumption = rustls::client::Resumption::disabled();
+    let connector = TlsConnector::from(Arc::new(client));
+    for _ in 0..30 {
+        let begun = Instant::now();
+        let connect = async {
+            let socket = TcpStream::connect(addr).await?;
+            connector.connect(rustls::pki_types::ServerName::try_from(bus::HUB_NAME)?, socket).await?;
+            Ok::<_, anyhow::Error>(())
+        };
+        tokio::time::timeout(SOON, connect).await??;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
+}
+
+fn launch(scratch: &Scratch, hub: &Hub) -> Result<Process> {
+    let launch = Launch::new(STRANGERS, "nice", scratch.path()).args(["-n", NICE]).arg(std::env::current_exe()?);
+    let launch = launch.args([STRANGERS, &hub.bus().to_string()]).arg(hub.data());
+    let mut process = launch.start()?;
+    process.wait_for_line("strangers: ", SOON)?;
+    Ok(process)
+}
+
+/// The other half: floods until it is killed. Its arguments are the target and the hub's data folder.
+pub async fn strangers(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let target: SocketAddr = arguments.next().context("an address")?.parse()?;
+    let data = PathBuf::from(arguments.next().context("a folder")?);
+    let scratch = Scratch::create(STRANGERS)?;
+    let authority = Authority::open(scratch.path(), &data.join("ca.crt"), &data.join("ca.key"))?;
+    let tally = tests::strangers::start(target, COUNT, &bus::strangers(&authority, scratch.path())?);
+    loop {
+        let (attempts, refused, admitted) = tally.read();
+        println!("strangers: {COUNT} of them, {attempts} attempts, {refused} ended early, {admitted} let in");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
