@@ -9,20 +9,24 @@ use bus_schema::hash::HashKey;
 use bus_schema::id::BootId;
 use bus_schema::link::agent::{AgentConfig, AgentEvent};
 use ring::rand::SecureRandom;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::cluster::api::Api;
 use crate::cluster::connect::{self, Source};
 use crate::cluster::facts;
-use crate::config::{Config, Flags};
+use crate::config::{Command, Config, Flags};
 use crate::engine::{Engine, Outputs};
+use crate::enrol::{EnrolError, Enroller};
 use crate::link::credentials::Credentials;
 use crate::link::{Address, Link};
 use crate::member::Member;
-use crate::register::{RegisterError, Registrar, Registration};
-use crate::telemetry;
+use crate::registration::Registration;
+use crate::renewal::Renewal;
+use crate::trust::clock::Clock;
+use crate::trust::identity::Folder;
+use crate::{telemetry, unregister};
 
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -39,7 +43,7 @@ pub fn main(flags: &Flags) -> ExitCode {
     telemetry::init(&config);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the system gives a runtime its timers and sockets");
-    match runtime.block_on(run(config)) {
+    match runtime.block_on(run(config, flags.command.clone())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("clusternet-agent: {error:#}");
@@ -48,14 +52,17 @@ pub fn main(flags: &Flags) -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
+    if let Some(Command::Unregister(how)) = command {
+        return unregister::run(&config, how.remove).await;
+    }
     let stop = stop_on_signal()?;
     let (cache, state) = Cache::open(&config.data_dir)?;
-    let source = config.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig);
-    let api = connect::connect(&source).await?;
+    let api = connect::connect(&source(&config)).await?;
     check(&api).await?;
-    let Some(registration) = stop.run_until_cancelled(registration(&config, &api)).await.transpose()? else { return Ok(()) };
+    let clock = Clock::new();
+    let Some(registration) = stop.run_until_cancelled(registration(&config, &api, &clock)).await.transpose()? else { return Ok(()) };
     let sid = registration.sid().context("the registration has no bus id")?;
     let address = Address::parse(config.bus.as_ref().unwrap_or(&registration.bus_address)).map_err(anyhow::Error::msg)?;
     anyhow::ensure!(
@@ -74,10 +81,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
-    let credentials = Credentials::new(&config.data_dir.join("identity"), Arc::new(rustls::time_provider::DefaultTimeProvider));
-    let link = Link { address, sid, credentials, renewed: Arc::default(), engine: engine.clone() };
+    let credentials = Credentials::new(&config.data_dir.join("identity"), clock.clone());
+    let (renewed, refused) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let link = Link { address, sid, credentials, renewed: renewed.clone(), refused: refused.clone(), engine: engine.clone() };
     let link = tokio::spawn(link.run(frames, stop.clone()));
-    let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
+    let enroller = enroller(&config, config.hub.as_ref().unwrap_or(&registration.hub), &registration.name, &clock)?;
+    let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed };
+    let renewal = tokio::spawn(renewal.run(stop.clone()));
+    let watch = tokio::spawn(watch_events(events, refused, stop.clone()));
     let ended = ended(thread);
     tokio::select! {
         ended = ended => {
@@ -87,10 +98,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
         }
         () = stop.cancelled() => {}
     }
-    let _ = tokio::join!(member, link, watch);
+    let _ = tokio::join!(member, link, watch, renewal);
     engine.tell(crate::engine::Input::Stop).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Where the member's credentials come from.
+pub(crate) fn source(config: &Config) -> Source {
+    config.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig)
 }
 
 /// Waits for the engine's thread without blocking the runtime.
@@ -113,51 +129,73 @@ async fn check(api: &Api) -> anyhow::Result<()> {
 }
 
 /// What the hub gave, from the data folder or by asking.
-async fn registration(config: &Config, api: &Api) -> anyhow::Result<Registration> {
-    if let Some(known) = Registration::load(&config.data_dir) {
+async fn registration(config: &Config, api: &Api, clock: &Clock) -> anyhow::Result<Registration> {
+    let identity = Folder::of(&config.data_dir).load();
+    if let (Some(known), Ok(Some(_))) = (Registration::load(&config.data_dir), &identity) {
+        clock.heard(known.hub_time);
         return Ok(known);
     }
-    register(config, api, None).await
+    if let Err(error) = identity {
+        tracing::warn!(%error, "joining again");
+    }
+    join(config, api, clock).await
 }
 
-async fn register(config: &Config, api: &Api, known: Option<&Registration>) -> anyhow::Result<Registration> {
-    let missing = |flag: &str| format!("this cluster is not registered yet: --{flag} is needed");
-    let registrar = Registrar {
-        hub: config.hub.clone().with_context(|| missing("hub"))?,
-        ca_file: config.ca_file.clone().with_context(|| missing("ca-file"))?,
-        token_file: config.token_file.clone().with_context(|| missing("token-file"))?,
-        name: config.name.clone().with_context(|| missing("name"))?,
-        labels: config.labels.clone(),
-    };
+/// Joins: asks until the hub grants, or somebody has to help.
+async fn join(config: &Config, api: &Api, clock: &Clock) -> anyhow::Result<Registration> {
+    let missing = |flag: &str| format!("this cluster has not joined yet: --{flag} is needed");
+    let hub = config.hub.as_ref().with_context(|| missing("hub"))?;
+    let name = config.name.as_ref().with_context(|| missing("name"))?;
+    let enroller = enroller(config, hub, name, clock)?;
+    let mut told = String::new();
     loop {
-        match try_register(&registrar, api, known).await {
+        let pause = match ask(&enroller, api).await {
             Ok(registration) => {
                 registration.save(&config.data_dir).with_context(|| format!("data folder {}", config.data_dir.display()))?;
                 return Ok(registration);
             }
-            Err(error) if error.downcast_ref::<RegisterError>().is_some_and(|error| !error.is_transient()) => return Err(error),
-            Err(error) => tracing::warn!("not registered yet: {error:#}"),
-        }
-        tokio::time::sleep(RETRY).await;
+            Err(error) => {
+                let pause = match error.downcast_ref::<EnrolError>() {
+                    Some(known) => known.pause(),
+                    None => Some(RETRY),
+                };
+                let Some(pause) = pause else { return Err(error) };
+                // Waiting for a person may take days: the same is said once.
+                let text = format!("{error:#}");
+                if text != told {
+                    tracing::warn!("not joined yet: {text}");
+                    told = text;
+                }
+                pause
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
-async fn try_register(registrar: &Registrar, api: &Api, known: Option<&Registration>) -> anyhow::Result<Registration> {
-    let cluster_id = match known {
+async fn ask(enroller: &Enroller, api: &Api) -> anyhow::Result<Registration> {
+    let known = Registration::load(&enroller.data_dir);
+    let cluster_id = match &known {
         Some(known) => known.cluster_id.clone(),
         None => facts::cluster_id(api).await.map_err(|failure| anyhow::anyhow!("the cluster's Lease: {failure}"))?,
     };
-    Ok(registrar.register(&cluster_id, known).await?)
+    Ok(enroller.ask(&cluster_id, known.as_ref(), true).await?)
 }
 
-/// Says what happened, and registers again when the hub has forgotten this cluster.
-async fn watch_events(
-    mut events: mpsc::UnboundedReceiver<AgentEvent>,
-    config: Arc<Config>,
-    api: Api,
-    registration: Registration,
-    stop: CancellationToken,
-) {
+pub(crate) fn enroller(config: &Config, hub: &str, name: &str, clock: &Clock) -> anyhow::Result<Enroller> {
+    Ok(Enroller {
+        hub: hub.to_owned(),
+        token: config.token()?,
+        name: name.to_owned(),
+        labels: config.labels.clone(),
+        link_key: None,
+        data_dir: config.data_dir.clone(),
+        clock: clock.clone(),
+    })
+}
+
+/// Says what happened, and asks for another certificate when the hub has forgotten this cluster.
+async fn watch_events(mut events: mpsc::UnboundedReceiver<AgentEvent>, refused: Arc<Notify>, stop: CancellationToken) {
     while let Some(Some(event)) = stop.run_until_cancelled(events.recv()).await {
         match event {
             AgentEvent::Welcomed => tracing::info!("in session with the hub"),
@@ -165,15 +203,7 @@ async fn watch_events(
             AgentEvent::Rejected(message) => tracing::warn!(message, "refused"),
             AgentEvent::UnknownSid => {
                 tracing::warn!("the hub does not know this cluster: registering again");
-                match stop.run_until_cancelled(register(&config, &api, Some(&registration))).await {
-                    Some(Ok(again)) if again.sid == registration.sid => tracing::info!("registered again"),
-                    Some(Ok(_)) => {
-                        tracing::error!("the hub gave another bus id: restarting");
-                        return stop.cancel();
-                    }
-                    Some(Err(error)) => tracing::error!("registering again failed: {error:#}"),
-                    None => return,
-                }
+                refused.notify_one();
             }
         }
     }

@@ -3,28 +3,34 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+
+use crate::enrol::http::Hub;
+use crate::trust::token::Token;
 
 /// clusternet-agent: applies on this cluster what the hub wants, also while the hub is away.
 #[derive(Debug, Parser, Serialize)]
 #[command(name = "clusternet-agent", version)]
 pub struct Flags {
+    #[command(subcommand)]
+    #[serde(skip)]
+    pub command: Option<Command>,
     /// TOML file with any of these settings, named as the flags with `_` for `-`.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip)]
     config: Option<PathBuf>,
     /// The hub's API, https://HOST:PORT; needed until the cluster is registered.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     hub: Option<String>,
-    /// PEM file with the CA of the hub (ca.crt in the hub's data folder).
+    /// The join token, as `clusternet-hub token create` prints it; others on this machine may see it here, but not in AGENT_TOKEN.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    ca_file: Option<PathBuf>,
-    /// File with the join token (join.token in the hub's data folder).
+    token: Option<String>,
+    /// File with the join token.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
@@ -37,11 +43,11 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
     labels: Vec<(String, String)>,
     /// Kubeconfig of the member; without it the pod's service account is used.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     kubeconfig: Option<PathBuf>,
     /// Folder for the cache and the registration.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
     /// The bus, mqtts://HOST:PORT, instead of the address that the hub gave.
@@ -61,13 +67,32 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     adopt: Option<String>,
     /// Log lines as `text` or `json`.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<String>,
     /// What is logged, as `info` or `clusternet_agent=debug`.
-    #[arg(long)]
+    #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
+}
+
+/// What is done instead of running the agent.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Takes this cluster out of the fleet: its objects, its place on the hub, its identity. The agent must be stopped.
+    Unregister(Unregister),
+}
+
+/// What becomes of the objects that the agent applied.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct Unregister {
+    /// They are removed, as far as they are the agent's own.
+    #[arg(long)]
+    pub remove: bool,
+    /// They stay as they are.
+    #[arg(long)]
+    pub orphan: bool,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -84,7 +109,7 @@ fn as_map<S: serde::Serializer>(labels: &[(String, String)], serializer: S) -> R
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub hub: Option<String>,
-    pub ca_file: Option<PathBuf>,
+    pub token: Option<Token>,
     pub token_file: Option<PathBuf>,
     pub name: Option<String>,
     pub labels: BTreeMap<String, String>,
@@ -121,7 +146,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             hub: None,
-            ca_file: None,
+            token: None,
             token_file: None,
             name: None,
             labels: BTreeMap::new(),
@@ -148,17 +173,35 @@ impl Config {
             anyhow::ensure!(file.is_file(), "config file {}: not there; give the path of a TOML file with --config", file.display());
             sources = sources.merge(Toml::file_exact(file));
         }
-        let failpoint = |key: &figment::value::UncasedStr| key != "failpoint";
-        let config: Config = sources.merge(Env::prefixed("AGENT_").filter(failpoint)).merge(Serialized::defaults(flags)).extract()?;
+        let setting = |key: &figment::value::UncasedStr| key != "failpoint" && key != "test_clock";
+        let config: Config = sources.merge(Env::prefixed("AGENT_").filter(setting)).merge(Serialized::defaults(flags)).extract()?;
         let wrong = config.wrong();
         anyhow::ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(config)
     }
 
+    /// The join token, from wherever it was given.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no token.
+    pub fn token(&self) -> anyhow::Result<Option<Token>> {
+        let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
+        let text = std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("token file {}: {error}", path.display()))?;
+        let token = Token::from(text);
+        token.parts().map_err(|why| anyhow::anyhow!("token file {}: {why}", path.display()))?;
+        Ok(Some(token))
+    }
+
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
-        if let Some(hub) = self.hub.as_ref().filter(|hub| !hub.starts_with("https://")) {
-            wrong.push(format!("hub: {hub:?} must be https://HOST:PORT"));
+        if let Some(why) = self.hub.as_ref().and_then(|hub| Hub::parse(hub).err()) {
+            wrong.push(format!("hub: {why}"));
+        }
+        if let Some(why) = self.token.as_ref().and_then(|token| token.parts().err()) {
+            wrong.push(format!("token: {why}"));
+        }
+        if self.token.is_some() && self.token_file.is_some() {
+            wrong.push("token and token_file: give one of them".to_owned());
         }
         if let Some(name) = self.name.as_ref().filter(|name| !is_cluster_name(name)) {
             wrong.push(format!(

@@ -142,7 +142,14 @@ impl Member {
         }
     }
 
-    async fn remove(&self, object: &ObjectId, version: &str, live: Option<Live>, ours: crate::cluster::delete::Known<'_>) -> RemoveOutcome {
+    /// Removes one object if it is ours to remove; `ours` are those that may go with a Namespace.
+    pub async fn remove(
+        &self,
+        object: &ObjectId,
+        version: &str,
+        live: Option<Live>,
+        ours: crate::cluster::delete::Known<'_>,
+    ) -> RemoveOutcome {
         let uid = match live {
             Some(live) => live.uid,
             None => match self.uid(object, version).await {

@@ -11,16 +11,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiState, Authenticator, Identity};
-use crate::config::{Command, Config, Flags, RenderArgs};
+use crate::bus::gate::roster::KeyUse;
+use crate::bus::gate::tls::Material;
+use crate::cli::{self, Command};
+use crate::config::{Config, Flags};
 use crate::controller::live::View;
-use crate::controller::{events, expiry, latest, planner, registration, roster, status};
+use crate::controller::registration::{Directory, Issuing};
+use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
 use crate::store::Store;
-use crate::tls::Authority;
-use crate::{explain, https, kinds, sync, telemetry, tls};
+use crate::tls::{Authority, Files, Served};
+use crate::{enrol, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -37,8 +42,8 @@ pub fn main(flags: &Flags) -> ExitCode {
             return ExitCode::from(64);
         }
     };
-    if let Some(Command::Render(args)) = &flags.command {
-        return print(&config, args);
+    if let Some(command) = &flags.command {
+        return print(&config, command);
     }
     telemetry::init(&config);
     let runtime =
@@ -52,11 +57,11 @@ pub fn main(flags: &Flags) -> ExitCode {
     }
 }
 
-/// Prints what a cluster gets.
-fn print(config: &Config, args: &RenderArgs) -> ExitCode {
+/// Does a command and prints what it says.
+fn print(config: &Config, command: &Command) -> ExitCode {
     let print = async {
         rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
-        explain::explain(config, args).await
+        cli::run(config, command).await
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(print)) {
@@ -79,24 +84,47 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);
-    let authority = Authority::open(&folder)?;
+    let files = Files::new(&folder, config.given_ca());
+    let (authority, made) = files.open()?;
+    if made {
+        let key = folder.file("ca.key");
+        println!("ca: a new CA was made: keep a copy of {} in a safe place, agents trust nothing else", key.display());
+    }
     let names = tls::names(api_addr.ip(), &config.tls_san);
-    let gating = Gating::start(&config, authority.bus_material(&names)?, sessions_sender)?;
+    let (served, on_bus) = (Served::new(&authority, names.clone(), true)?, Served::new(&authority, names, false)?);
+    let shown = on_bus.clone();
+    let material = move |authority: &Authority| Material { server: shown.clone(), client_roots: authority.accepted().to_vec() };
+    let gating = Gating::start(&config, material(&authority), sessions_sender)?;
     let endpoints = Endpoints { api: format!("https://{api_addr}"), bus: config.bus_address.clone().unwrap_or_else(|| gating.address()) };
-    let tls = authority.server_config(&names)?;
-    let (admin, join) = (folder.token("admin.token")?, folder.token("join.token")?);
-    let schemas = kinds::schemas();
-    let state = ApiState::new(store.clone(), schemas, Authenticator::new(&admin, &join), config.member_max_object_bytes);
+    let (authority_sender, authority) = watch::channel(Arc::new(authority));
+    let admin = folder.token("admin.token")?;
+    let state = ApiState::new(store.clone(), kinds::schemas(), Authenticator::new(&admin), config.member_max_object_bytes);
 
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
-    let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
+    let issuing = Issuing { authority: authority.clone(), lifetime: config.certificate_lifetime(), hub_link_key: None };
+    let directory = Directory::default();
+    let registering =
+        registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
     let client = api::client(&state, Identity::admin("system:hub-controller"));
-    tasks.spawn("roster", roster::run(client, gating.roster.clone(), stop.clone()));
+    tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store).await?;
     tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
-    tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
+    let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory);
+    let router = enrol::router(enrolment).fallback_service(api::router(state));
+    tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
+    let kubeconfig = folder.announce(&endpoints, &authority.borrow().pem(), &admin)?;
+    let (bus, announced) = (gating.tls, (folder.clone(), endpoints.clone()));
+    let rotated = move |authority: &Authority| {
+        if let Err(error) = announced.0.announce(&announced.1, &authority.pem(), &admin) {
+            tracing::error!("admin.kubeconfig cannot be written with the new CA: {error:#}");
+        }
+        if let Some(Err(error)) = bus.as_ref().map(|bus| bus.reload(material(authority))) {
+            tracing::error!("the bus goes on without the new CA: {error}");
+        }
+    };
+    tasks.spawn("certificates", tls::keep(files, authority_sender, vec![served, on_bus], rotated, stop.clone()));
 
-    let kubeconfig = folder.announce(&endpoints, &authority.pem, &admin)?;
     println!("api: {}", endpoints.api);
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
@@ -111,7 +139,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
 fn start_controllers(
     tasks: &Tasks,
     state: &ApiState,
-    endpoints: &Endpoints,
+    registering: registration::Config,
+    used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
@@ -121,7 +150,7 @@ fn start_controllers(
     let (position_sender, position) = watch::channel(planner::Position::default());
     let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
-    let registering = registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone() };
+    tasks.spawn("keys", keys::run(client.clone(), registering.directory.clone(), used, tasks.stop.clone()));
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
     let (outcomes, contacts) = (status::SharedOutcomes::default(), Arc::<Contacts>::default());
     state.show(Arc::new(View { outcomes: outcomes.clone(), contacts: contacts.clone() }));

@@ -2,11 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+
+use crate::cli::{Command, duration};
+use crate::tls::Given;
 
 /// clusternet-hub: one API for a fleet of clusters.
 #[derive(Debug, Parser, Serialize)]
@@ -39,6 +43,18 @@ pub struct Flags {
     #[arg(long = "tls-san")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tls_san: Vec<String>,
+    /// PEM certificate of a CA that is kept elsewhere, then those of others that are accepted [default: a CA of the hub's own].
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_cert: Option<PathBuf>,
+    /// PEM key of that CA.
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_key: Option<PathBuf>,
+    /// How long an agent's certificate is good, as 90s, 15m, 24h or 365d; agents renew it halfway [default: 365d].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_certificate_lifetime: Option<String>,
     /// Bytes of JSON that member clusters take in one object [default: 1500000].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,29 +77,6 @@ pub struct Flags {
     log: Option<String>,
 }
 
-/// What is done instead of running the hub.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Command {
-    /// Prints what one cluster gets of one Subscription, and which override set what.
-    Render(RenderArgs),
-}
-
-/// What `render` is asked.
-#[derive(Debug, Clone, Args)]
-pub struct RenderArgs {
-    /// The Subscription's name.
-    pub subscription: String,
-    /// The Subscription's namespace.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
-    /// The ManagedCluster, as NAME or NAMESPACE/NAME.
-    #[arg(long)]
-    pub cluster: String,
-    /// Where the API is [default: admin.kubeconfig in the data folder].
-    #[arg(long)]
-    pub kubeconfig: Option<PathBuf>,
-}
-
 /// The settings that hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +86,9 @@ pub struct Config {
     pub bus_listen: SocketAddr,
     pub bus_address: Option<String>,
     pub tls_san: Vec<String>,
+    pub ca_cert: Option<PathBuf>,
+    pub ca_key: Option<PathBuf>,
+    pub agent_certificate_lifetime: String,
     pub member_max_object_bytes: usize,
     pub insecure_bus: bool,
     pub guard_share: u8,
@@ -116,6 +112,9 @@ impl Default for Config {
             bus_listen: SocketAddr::from(([127, 0, 0, 1], 8883)),
             bus_address: None,
             tls_san: Vec::new(),
+            ca_cert: None,
+            ca_key: None,
+            agent_certificate_lifetime: "365d".into(),
             member_max_object_bytes: bus_schema::limits::MAX_OBJECT as usize,
             insecure_bus: false,
             guard_share: 50,
@@ -124,6 +123,9 @@ impl Default for Config {
         }
     }
 }
+
+/// Below this an agent would do nothing but renew.
+const LEAST_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A service's folder for root, the user's own otherwise.
 fn default_folder() -> PathBuf {
@@ -150,8 +152,28 @@ impl Config {
         Ok(config)
     }
 
+    /// How long an agent's certificate is good.
+    pub fn certificate_lifetime(&self) -> Duration {
+        duration::parse(&self.agent_certificate_lifetime).unwrap_or(LEAST_LIFETIME)
+    }
+
+    /// The CA that is kept elsewhere.
+    pub fn given_ca(&self) -> Option<Given> {
+        Some(Given { certificate: self.ca_cert.clone()?, key: self.ca_key.clone()? })
+    }
+
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
+        if self.ca_cert.is_some() != self.ca_key.is_some() {
+            wrong.push("ca_cert and ca_key: give both, or none for a CA of the hub's own".to_owned());
+        }
+        match duration::parse(&self.agent_certificate_lifetime) {
+            Err(why) => wrong.push(format!("agent_certificate_lifetime: {why}")),
+            Ok(lifetime) if lifetime < LEAST_LIFETIME => {
+                wrong.push(format!("agent_certificate_lifetime: {:?} is too short: at least 10s", self.agent_certificate_lifetime));
+            }
+            Ok(_) => {}
+        }
         let scheme = if self.insecure_bus { "mqtt://" } else { "mqtts://" };
         if let Some(address) = self.bus_address.as_ref().filter(|address| !address.starts_with(scheme)) {
             wrong.push(format!("bus_address: {address:?} must be {scheme}HOST:PORT"));

@@ -15,6 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::enrol::PeerAddress;
+
 /// From accept to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -47,8 +49,9 @@ pub async fn serve(listener: TcpListener, tls: Arc<rustls::ServerConfig>, router
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+            Ok((stream, peer)) => {
+                let router = router.clone().layer(axum::Extension(PeerAddress(peer.ip())));
+                let (acceptor, stop) = (acceptor.clone(), stop.clone());
                 tasks.spawn(async move {
                     connection(stream, acceptor, router, stop).await;
                     drop(place);

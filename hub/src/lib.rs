@@ -3,10 +3,11 @@
 pub mod api;
 pub mod app;
 pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod core;
-pub mod explain;
+pub mod enrol;
 pub mod folder;
 pub mod gating;
 pub mod https;

@@ -2,7 +2,7 @@
 
 mod api_support;
 
-use api_support::{ADMIN, CONFIGMAPS, DEPLOYMENTS, JOIN, deployment, hub, subscription};
+use api_support::{ADMIN, CONFIGMAPS, DEPLOYMENTS, deployment, hub};
 use serde_json::{Value, json};
 
 const MANIFESTS: &str = "/apis/apps.clusternet.io/v1alpha1/namespaces/clusternet-reserved/manifests";
@@ -131,19 +131,10 @@ async fn tokens_open_what_they_should() {
         let hub = &hub;
         async move { hub.raw(request).await.status().as_u16() }
     };
-    let requests = "/apis/clusters.clusternet.io/v1beta1/clusterregistrationrequests";
-    let request = json!({"metadata": {"name": "clusternet-1"}, "spec": {}});
     assert_eq!(ask("GET", "/healthz", None, Value::Null).await, 200);
     assert_eq!(ask("GET", "/version", None, Value::Null).await, 401);
     assert_eq!(ask("GET", "/version", Some("wrong"), Value::Null).await, 401);
     assert_eq!(ask("GET", "/version", Some(ADMIN), Value::Null).await, 200);
-    assert_eq!(ask("POST", requests, Some(JOIN), request).await, 201);
-    assert_eq!(ask("GET", &format!("{requests}/clusternet-1"), Some(JOIN), Value::Null).await, 200);
-    assert_eq!(ask("GET", requests, Some(JOIN), Value::Null).await, 403);
-    assert_eq!(ask("DELETE", &format!("{requests}/clusternet-1"), Some(JOIN), Value::Null).await, 403);
-    assert_eq!(ask("POST", api_support::SUBSCRIPTIONS, Some(JOIN), subscription("a")).await, 403);
-    assert_eq!(ask("PATCH", &format!("{requests}/clusternet-1/status"), Some(JOIN), json!({})).await, 403);
-    assert_eq!(ask("PUT", &format!("{requests}/clusternet-1/status"), Some(JOIN), json!({})).await, 403);
 }
 
 #[tokio::test]

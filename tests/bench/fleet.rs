@@ -1,7 +1,7 @@
 //! A hundred agents with real sockets and the real link core; their members are stubs that answer at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,10 +11,13 @@ use bus_schema::limits::MAX_FRAME;
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
 use bus_schema::topic::{Direction, Topic};
+use edge_agent::link::credentials::Credentials;
+use edge_agent::trust::clock::Clock;
+use rcgen::{CertificateParams, KeyPair};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
 use rusqlite::{Connection, OpenFlags};
-use rustls::ClientConfig;
-use tests::{App, Hub};
+use serde_json::{Value, json};
+use tests::{App, Hub, Scratch};
 
 use crate::{figure, percentile};
 
@@ -24,10 +27,11 @@ const SOON: Duration = Duration::from_secs(60);
 
 pub async fn measure() -> Result<()> {
     let hub = Hub::start(&[])?;
-    let sids = tokio::task::block_in_place(|| register(&hub))?;
+    let scratch = Scratch::create("fleet")?;
+    let identities = tokio::task::block_in_place(|| register(&hub, scratch.path()))?;
     let bus = hub.bus();
-    for (index, sid) in sids.iter().enumerate() {
-        tokio::spawn(agent(bus.port(), *sid, index as u64 + 1, None));
+    for (index, (sid, credentials)) in identities.into_iter().enumerate() {
+        tokio::spawn(agent(bus.port(), sid, credentials, index as u64 + 1));
     }
     let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let app = App::load()?;
@@ -50,22 +54,36 @@ pub async fn measure() -> Result<()> {
     })
 }
 
-pub fn register(hub: &Hub) -> Result<Vec<Sid>> {
+/// Makes a key for each agent and lets the hub sign it: an administrator may write requests without a token.
+pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<(Sid, Credentials)>> {
     let mut requests = String::new();
     for index in 0..AGENTS {
         let id = format!("00000000-0000-4000-8000-{index:012}");
-        requests.push_str(&format!(
-            "---\napiVersion: clusters.clusternet.io/v1beta1\nkind: ClusterRegistrationRequest\nmetadata: {{name: clusternet-{id}}}\nspec: {{clusterId: {id}, clusterName: stub-{index}, syncMode: Pull, clusterLabels: {{purpose: shop}}}}\n"
-        ));
+        let key = KeyPair::generate()?;
+        std::fs::create_dir_all(folder.join(&id))?;
+        std::fs::write(folder.join(&id).join("tls.key"), key.serialize_pem())?;
+        let csr = CertificateParams::default().serialize_request(&key)?.pem()?;
+        let request = json!({
+            "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ClusterRegistrationRequest",
+            "metadata": {"name": format!("clusternet-{id}")},
+            "spec": {"clusterId": id, "clusterName": format!("stub-{index}"), "clusterLabels": {"purpose": "shop"}, "csr": csr},
+        });
+        requests.push_str(&format!("---\n{request}\n"));
     }
     hub.kubectl().apply(&requests)?;
-    let all = |found: &serde_json::Value| {
-        found["items"].as_array().is_some_and(|items| items.iter().filter(|item| item["status"]["sid"].is_string()).count() == AGENTS)
-    };
+    let signed = |item: &Value| item["status"]["certificate"].is_string();
+    let all = |found: &Value| found["items"].as_array().is_some_and(|items| items.iter().filter(|item| signed(item)).count() == AGENTS);
     let found = hub.kubectl().wait_until(["clsrr"], SOON, all)?;
-    let sids =
-        found["items"].as_array().context("a list")?.iter().map(|item| Ok(Sid::parse(item["status"]["sid"].as_str().unwrap_or_default())?));
-    sids.collect()
+    found["items"].as_array().context("a list")?.iter().map(|item| taken(hub, folder, item)).collect()
+}
+
+/// Keeps what one agent was given as agents keep it.
+fn taken(hub: &Hub, folder: &Path, item: &Value) -> Result<(Sid, Credentials)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let folder = folder.join(text(&item["spec"]["clusterId"]));
+    std::fs::write(folder.join("tls.crt"), text(&item["status"]["certificate"]))?;
+    std::fs::copy(hub.data().join("ca.crt"), folder.join("ca.crt"))?;
+    Ok((Sid::parse(&text(&item["status"]["sid"]))?, Credentials::new(&folder, Clock::new())))
 }
 
 /// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
@@ -139,14 +157,12 @@ impl Memory {
 }
 
 /// One agent, until the program ends.
-pub async fn agent(port: u16, sid: Sid, number: u64, tls: Option<Arc<ClientConfig>>) -> Result<()> {
+pub async fn agent(port: u16, sid: Sid, mut credentials: Credentials, number: u64) -> Result<()> {
     let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
     let now = || begun.elapsed().as_millis() as u64;
     let mut options = MqttOptions::new(sid.as_str(), "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(30)).set_max_packet_size(MAX_FRAME + 64, MAX_FRAME + 64);
-    if let Some(tls) = tls {
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    }
+    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(credentials.client()?)));
     let (client, mut events) = AsyncClient::new(options, 4);
     let up = Topic::Main(sid, Direction::Up).to_string();
     let mut core = Agent::new(AgentConfig::new(BootId(number), HashKey::public()), AgentState::default(), 0);

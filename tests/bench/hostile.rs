@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bus_schema::id::Sid;
-use hub::bus::gate::certificate::AGENTS as ORGANISATION;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use rusqlite::{Connection, OpenFlags};
 use rustls::ClientConfig;
 use serde_json::json;
 use tests::{App, Authority, Hub, Launch, Process, Scratch, bus};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::{figure, fleet, latency, percentile};
@@ -35,16 +34,14 @@ const NICE: &str = "19";
 
 pub async fn measure() -> Result<()> {
     let scratch = Scratch::create("bench-hostile")?;
-    let hub = Hub::start_with_tls()?;
-    let authority = Authority::open(scratch.path(), &hub.data().join("ca.crt"), &hub.data().join("ca.key"))?;
-    let sids = tokio::task::block_in_place(|| fleet::register(&hub))?;
-    let mut clients = Vec::new();
-    for (index, sid) in sids.iter().enumerate() {
-        let shown = authority.user(&format!("agent-{index}"), sid.as_str(), ORGANISATION)?;
-        accept_key(&hub, *sid, &bus::key_hash(&shown)?.to_string()).await?;
-        clients.push(bus::client(&authority, Some(&shown))?);
-        tokio::spawn(keep(hub.bus().port(), *sid, index as u64 + 1, clients[index].clone()));
+    let hub = Hub::start_with(&[], &["--log", "info"])?;
+    let identities = tokio::task::block_in_place(|| fleet::register(&hub, scratch.path()))?;
+    let (mut client, mut agents) = (None, JoinSet::new());
+    for (number, (sid, mut credentials)) in (1..).zip(identities) {
+        client = Some(credentials.client()?);
+        agents.spawn(fleet::agent(hub.bus().port(), sid, credentials, number));
     }
+    let client = client.context("there are agents")?;
     let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let app = App::load()?;
     tokio::task::block_in_place(|| -> Result<()> {
@@ -60,8 +57,9 @@ pub async fn measure() -> Result<()> {
         let mut strangers = launch(&scratch, &hub)?;
         tokio::time::sleep(BUILD_UP).await;
         flooded.extend(changes(&hub, &database, (2 * turn + 1) * ROUNDS).await?);
-        connects.extend(connect_again(hub.bus(), &clients[0]).await?);
+        connects.extend(connect_again(hub.bus(), &client).await?);
         most = most.max(resident(&hub)?);
+        ensure!(agents.try_join_next().is_none(), "an agent was cut off");
         ensure!(strangers.is_running(), "the strangers have ended: {}", strangers.log_tail());
         let log = strangers.log();
         println!("hostile: the strangers: {}", log.lines().last().unwrap_or_default());
@@ -78,35 +76,6 @@ pub async fn measure() -> Result<()> {
     figure("hostile: an agent's full TLS handshake beside, max", percentile(&mut connects, 1.0), "ms", "-", "-");
     figure("hostile: hub VmRSS, 100 agents", alone, "MB", "-", "-");
     figure("hostile: hub VmRSS, 10,000 strangers beside", most, "MB", "-", "-");
-    Ok(())
-}
-
-/// One agent that connects again when it was cut off.
-async fn keep(port: u16, sid: Sid, number: u64, tls: Arc<ClientConfig>) {
-    for life in 0.. {
-        if let Err(error) = fleet::agent(port, sid, number + life * 1_000, Some(tls.clone())).await {
-            println!("hostile: agent {sid} was cut off: {error:#}");
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Lets a key in, as an administrator's hand would.
-async fn accept_key(hub: &Hub, sid: Sid, key: &str) -> Result<()> {
-    let kind = ApiResource {
-        group: "clusters.clusternet.io".into(),
-        version: "v1beta1".into(),
-        api_version: "clusters.clusternet.io/v1beta1".into(),
-        kind: "ManagedCluster".into(),
-        plural: "managedclusters".into(),
-    };
-    let client = latency::client(&hub.data().join("admin.kubeconfig")).await?;
-    let all = Api::<DynamicObject>::all_with(client.clone(), &kind).list(&Default::default()).await?;
-    let cluster = all.items.into_iter().find(|cluster| cluster.data["status"]["sid"] == sid.as_str()).context("registered")?;
-    let namespace = cluster.metadata.namespace.unwrap_or_default();
-    let clusters = Api::<DynamicObject>::namespaced_with(client, &namespace, &kind);
-    let patch = Patch::Merge(json!({"status": {"tlsKeys": [key]}}));
-    clusters.patch_status(&cluster.metadata.name.unwrap_or_default(), &PatchParams::default(), &patch).await?;
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub async fn config_maps(kubeconfig: &Path) -> Result<Api<DynamicObject>> {
     Ok(Api::namespaced_with(client(kubeconfig).await?, "shop", &kind))
 }
 
-pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
     Ok(kube::Client::try_from(config)?)
 }

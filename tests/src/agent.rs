@@ -9,14 +9,21 @@ use crate::{Hub, Launch, Member, Process, Relay, Scratch, workspace_program};
 
 const STOP: Duration = Duration::from_secs(10);
 
+/// Longest that a command may take.
+const COMMAND: Duration = Duration::from_secs(120);
+
 /// An agent; stopped until `start`.
 pub struct Agent {
     scratch: Scratch,
+    name: String,
     launch: Launch,
+    /// Where and how to join.
+    joining: Vec<String>,
     process: Option<Process>,
     /// Between agent and bus: every byte of the link.
     pub bus: Relay,
-    _api: Relay,
+    /// Between agent and the hub's API.
+    pub api: Relay,
 }
 
 impl Agent {
@@ -38,19 +45,42 @@ impl Agent {
         let gateway = member.site().gateway();
         let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
         let scratch = Scratch::create("agent")?;
+        std::fs::write(scratch.path().join("token"), hub.token(&[])?)?;
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
-            .args(["--hub", &format!("https://{}", api.address()), "--bus", &format!("mqtt://{}", bus.address())])
-            .args(["--name", member.name(), "--label", "purpose=shop", "--log", "info,edge_agent=debug", "--insecure-bus"])
-            .arg("--ca-file")
-            .arg(hub.data().join("ca.crt"))
-            .arg("--token-file")
-            .arg(hub.data().join("join.token"))
+            .args(["--bus", &format!("mqtts://{}", bus.address()), "--log", "info,edge_agent=debug"])
             .arg("--kubeconfig")
             .arg(member.kubeconfig())
             .arg("--data-dir")
             .arg(scratch.path().join("data"));
-        Ok(Agent { scratch, launch, process: None, bus, _api: api })
+        let token = scratch.path().join("token").display().to_string();
+        let api_address = format!("https://{}", api.address());
+        let joining = ["--hub", &api_address, "--name", member.name(), "--label", "purpose=shop", "--token-file", &token];
+        let joining = joining.map(str::to_owned).to_vec();
+        Ok(Agent { scratch, name: member.name().to_owned(), launch, joining, process: None, bus, api })
+    }
+
+    /// Says in other words where and how to join.
+    #[must_use]
+    pub fn with_arguments<'a>(mut self, joining: impl IntoIterator<Item = &'a str>) -> Agent {
+        self.joining = joining.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// The hub's API as this agent reaches it.
+    #[must_use]
+    pub fn hub_address(&self) -> String {
+        format!("https://{}", self.api.address())
+    }
+
+    /// Runs `clusternet-agent COMMAND` beside the stopped agent, on its data.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end in time.
+    pub fn command(&self, command: &[&str]) -> Result<(bool, String)> {
+        let mut process = self.launch.clone().args(command).start()?;
+        let status = process.wait(COMMAND)?;
+        Ok((status.success(), process.log()))
     }
 
     /// Starts the program, with a failpoint or other environment when given.
@@ -58,7 +88,7 @@ impl Agent {
     /// # Errors
     /// It cannot be started.
     pub fn run(&mut self, env: &[(&str, &str)]) -> Result<()> {
-        let mut launch = self.launch.clone();
+        let mut launch = self.launch.clone().args(&self.joining);
         for (key, value) in env {
             launch = launch.env(key, value);
         }
@@ -88,12 +118,27 @@ impl Agent {
         Ok(())
     }
 
-    /// An empty disk: cache and registration are gone.
+    /// An empty disk: cache, registration and identity are gone, and an administrator gives the machine its place again.
     ///
     /// # Errors
-    /// The folder cannot be removed.
-    pub fn lose_disk(&self) -> Result<()> {
-        Ok(std::fs::remove_dir_all(self.data())?)
+    /// The folder cannot be removed, or the hub gives no token.
+    pub fn lose_disk(&self, hub: &Hub) -> Result<()> {
+        std::fs::remove_dir_all(self.data())?;
+        self.give_token(&hub.replace(&self.name)?)
+    }
+
+    /// Where the agent reads its token.
+    #[must_use]
+    pub fn token_file(&self) -> String {
+        self.scratch.path().join("token").display().to_string()
+    }
+
+    /// Puts another token where the agent reads it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn give_token(&self, token: &str) -> Result<()> {
+        Ok(std::fs::write(self.scratch.path().join("token"), token)?)
     }
 
     pub fn data(&self) -> PathBuf {

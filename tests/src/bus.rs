@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use edge_agent::link::credentials::Credentials;
+use edge_agent::trust::clock::Clock;
 use hub::bus::Session;
 use hub::bus::gate::admission::RosterAdmission;
 use hub::bus::gate::certificate::{AGENTS, ClientCertificate, KeyHash};
@@ -114,8 +116,7 @@ pub fn key_hash(credential: &Credential) -> Result<KeyHash> {
 /// # Errors
 /// The folder holds no identity.
 pub fn agents_client(folder: &Path) -> Result<Arc<ClientConfig>> {
-    let time = Arc::new(rustls::time_provider::DefaultTimeProvider);
-    Ok(edge_agent::link::credentials::Credentials::new(folder, time).client()?)
+    Ok(Credentials::new(folder, Clock::new()).client()?)
 }
 
 /// TLS of a client that shows `credential`, or nothing, and believes `authority`.

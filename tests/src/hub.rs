@@ -15,7 +15,7 @@ const STOP: Duration = Duration::from_secs(10);
 pub struct Hub {
     scratch: Scratch,
     names: Vec<String>,
-    further: &'static [&'static str],
+    further: Vec<String>,
     process: Option<Process>,
     api: SocketAddr,
     bus: SocketAddr,
@@ -28,22 +28,19 @@ impl Hub {
     /// # Errors
     /// It does not come up; the message holds the end of its log.
     pub fn start(members: &[&Member]) -> Result<Hub> {
-        Hub::start_with(members, &["--insecure-bus", "--log", "info,hub=debug"])
+        Hub::start_with(members, &[])
     }
 
-    /// Starts a hub whose bus has TLS.
+    /// Starts a hub with further arguments.
     ///
     /// # Errors
     /// As [`Hub::start`].
-    pub fn start_with_tls() -> Result<Hub> {
-        Hub::start_with(&[], &["--log", "info"])
-    }
-
-    fn start_with(members: &[&Member], further: &'static [&'static str]) -> Result<Hub> {
+    pub fn start_with(members: &[&Member], further: &[&str]) -> Result<Hub> {
+        let further: Vec<String> = further.iter().map(|text| (*text).to_owned()).collect();
         let scratch = Scratch::create("hub")?;
         let names: Vec<String> = members.iter().map(|member| member.site().gateway().to_string()).collect();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, api, bus) = launch(&scratch, &names, further, nowhere, nowhere)?;
+        let (process, api, bus) = launch(&scratch, &names, &further, nowhere, nowhere)?;
         let kubectl = Kubectl::new(&scratch.path().join("data/admin.kubeconfig"))?;
         Ok(Hub { scratch, names, further, process: Some(process), api, bus, kubectl })
     }
@@ -69,6 +66,36 @@ impl Hub {
         self.process.as_ref()
     }
 
+    /// Runs `clusternet-hub COMMAND` on this hub's data folder; what it prints.
+    ///
+    /// # Errors
+    /// It fails; the message holds what it said.
+    pub fn run(&self, args: &[&str]) -> Result<String> {
+        let output =
+            std::process::Command::new(workspace_program("clusternet-hub")?).args(args).arg("--data-dir").arg(self.data()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        anyhow::ensure!(output.status.success(), "clusternet-hub {}: {said}{}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        Ok(said)
+    }
+
+    /// A join token.
+    ///
+    /// # Errors
+    /// As [`Hub::run`].
+    pub fn token(&self, args: &[&str]) -> Result<String> {
+        Ok(self.run(&[&["token", "create", "--quiet"], args].concat())?.trim().to_owned())
+    }
+
+    /// A token with which a machine takes the place of a cluster.
+    ///
+    /// # Errors
+    /// As [`Hub::run`].
+    pub fn replace(&self, cluster: &str) -> Result<String> {
+        let said = self.run(&["replace", cluster])?;
+        let token = said.split_whitespace().skip_while(|word| *word != "--token").nth(1);
+        Ok(token.with_context(|| format!("no token in {said}"))?.to_owned())
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -92,7 +119,7 @@ impl Hub {
     /// # Errors
     /// As [`Hub::start`].
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = Some(launch(&self.scratch, &self.names, self.further, self.api, self.bus)?.0);
+        self.process = Some(launch(&self.scratch, &self.names, &self.further, self.api, self.bus)?.0);
         Ok(())
     }
 
@@ -154,22 +181,25 @@ fn copy_files(from: &Path, to: &Path, which: impl Fn(&Path) -> bool) -> Result<(
 fn launch(
     scratch: &Scratch,
     names: &[String],
-    further: &[&str],
+    further: &[String],
     api: SocketAddr,
     bus: SocketAddr,
 ) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
     launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string()]).args(further);
+    if !further.iter().any(|argument| argument == "--log") {
+        launch = launch.args(["--log", "info,hub=debug"]);
+    }
     for name in names {
         launch = launch.args(["--tls-san", name]);
     }
     let mut process = launch.start()?;
-    let read = |line: String| {
-        line.trim().rsplit_once("//").and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
+    let read = |line: String, scheme: &str| {
+        line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
     };
-    let api = read(process.wait_for_line("api: ", START)?)?;
-    let bus = read(process.wait_for_line("bus: ", START)?)?;
+    let api = read(process.wait_for_line("api: ", START)?, "https://")?;
+    let bus = read(process.wait_for_line("bus: ", START)?, "mqtts://")?;
     process.wait_for_line("kubeconfig: ", START)?;
     Ok((process, api, bus))
 }

@@ -82,11 +82,13 @@ fn conditions(kubectl: &Kubectl) -> Result<()> {
 }
 
 fn wrong_tokens(hub: &Hub) -> Result<()> {
-    let join = std::fs::read_to_string(hub.data().join("join.token"))?;
     let admin = std::fs::read_to_string(hub.data().join("admin.token"))?;
     let config = std::fs::read_to_string(hub.data().join("admin.kubeconfig"))?;
     let scratch = Scratch::create("tokens")?;
-    for (name, token) in [("wrong-token", "nonsense"), ("join-token-for-more", join.trim())] {
+    let join = hub.token(&[])?;
+    let join = join.rsplit_once('.').context("three parts")?.0;
+    // A join token is no key to the API: it is as wrong there as any.
+    for (name, token) in [("wrong-token", "nonsense"), ("wrong-token", join)] {
         let path = scratch.path().join(name);
         std::fs::write(&path, config.replace(admin.trim(), token))?;
         golden(name, &refused(&Kubectl::new(&path)?, &["get", "--raw", "/apis/apps.clusternet.io/v1alpha1/subscriptions"], "")?, &[])?;

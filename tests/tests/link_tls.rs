@@ -32,10 +32,10 @@ impl Running {
     fn start(folder: &Path, address: &str) -> Running {
         let (engine, inputs) = Engine::listened();
         let (frames, outgoing) = mpsc::channel(1);
-        let credentials = Credentials::new(folder, Arc::new(rustls::time_provider::DefaultTimeProvider));
+        let credentials = Credentials::new(folder, edge_agent::trust::clock::Clock::new());
         let (renewed, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let address = Address::parse(address).expect("an address");
-        let link = Link { address, sid: sid(), credentials, renewed: renewed.clone(), engine };
+        let link = Link { address, sid: sid(), credentials, renewed: renewed.clone(), refused: Arc::default(), engine };
         tokio::spawn(link.run(outgoing, stop.clone()));
         Running { inputs, renewed, stop, _frames: frames }
     }

@@ -98,6 +98,22 @@ impl Cache {
         }
         transaction.commit().map_err(failed)
     }
+
+    /// Removes the file, and with it everything that was kept.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn forget(self) -> std::io::Result<()> {
+        let Cache { connection, path, _lock } = self;
+        drop(connection);
+        for path in [path.with_extension("db-wal"), path.with_extension("db-shm"), path] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ReadCache for Cache {

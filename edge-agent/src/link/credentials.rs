@@ -9,17 +9,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, kx_group};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, Error};
 
-/// The name in every certificate of a hub.
-const HUB_NAME: &str = "clusternet-hub";
+use crate::trust::clock::Clock;
+use crate::trust::verify::{Anchor, HubVerifier};
+
 /// Sessions that are kept: there is one hub, and each of its answers brings one.
 const SESSIONS: usize = 2;
 
@@ -31,7 +30,7 @@ const CAS: &str = "ca.crt";
 /// The agent's certificate, as its folder has it now.
 pub struct Credentials {
     folder: PathBuf,
-    time: Arc<dyn TimeProvider>,
+    clock: Clock,
     current: Option<(Files, Arc<ClientConfig>)>,
 }
 
@@ -53,9 +52,9 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// The identity in `folder`, its certificates judged at the time that `time` tells.
-    pub fn new(folder: &Path, time: Arc<dyn TimeProvider>) -> Credentials {
-        Credentials { folder: folder.to_owned(), time, current: None }
+    /// The identity in `folder`, certificates judged at the time that `clock` tells.
+    pub fn new(folder: &Path, clock: Clock) -> Credentials {
+        Credentials { folder: folder.to_owned(), clock, current: None }
     }
 
     /// TLS with what the folder holds now.
@@ -83,16 +82,11 @@ impl Credentials {
         let chain = self.certificates(CHAIN, &files.chain)?;
         let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| self.wrong(KEY, &error.to_string()))?;
         let provider = Arc::new(small_provider());
-        let mut roots = RootCertStore::empty();
-        for ca in self.certificates(CAS, &files.cas)? {
-            roots.add(ca).map_err(|error| self.wrong(CAS, &error.to_string()))?;
-        }
+        let roots = Anchor::roots(&String::from_utf8_lossy(&files.cas)).map_err(|why| self.wrong(CAS, &why))?;
         let unusable = |error: Error| CredentialsError::Unusable { folder: self.folder.display().to_string(), why: error.to_string() };
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone()).build();
-        let verifier = verifier.map_err(|error| self.wrong(CAS, &error.to_string()))?;
-        let client = ClientConfig::builder_with_details(provider, self.time.clone());
+        let client = ClientConfig::builder_with_details(provider, Arc::new(self.clock.clone()));
         let client = client.with_protocol_versions(&[&rustls::version::TLS13]).map_err(unusable)?;
-        let client = client.dangerous().with_custom_certificate_verifier(Arc::new(HubVerifier { verifier }));
+        let client = client.dangerous().with_custom_certificate_verifier(HubVerifier::new(roots, self.clock.clone()));
         let mut client = client.with_client_auth_cert(chain, key).map_err(unusable)?;
         client.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(client)
@@ -118,59 +112,12 @@ fn small_provider() -> CryptoProvider {
     }
 }
 
-/// Believes whom the CA has signed, under either name. Nothing of the judgement is its own.
-#[derive(Debug)]
-struct HubVerifier {
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for HubVerifier {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        address: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let hub = ServerName::try_from(HUB_NAME).map_err(|_| Error::General("the hub's own name is no DNS name".into()))?;
-        match self.verifier.verify_server_cert(certificate, intermediates, &hub, ocsp, now) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) => {
-                self.verifier.verify_server_cert(certificate, intermediates, address, ocsp, now)
-            }
-            judged => judged,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn error(folder: &Path) -> String {
-        Credentials::new(folder, Arc::new(rustls::time_provider::DefaultTimeProvider)).client().unwrap_err().to_string()
+        Credentials::new(folder, Clock::new()).client().unwrap_err().to_string()
     }
 
     #[test]

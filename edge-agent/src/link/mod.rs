@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bus_schema::id::Sid;
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::topic::{Direction, Topic};
-use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -65,12 +65,16 @@ pub struct Link {
     pub credentials: Credentials,
     /// Rung when the credentials have changed: the link is made anew with them.
     pub renewed: Arc<Notify>,
+    /// Rung when the bus does not take the credentials.
+    pub refused: Arc<Notify>,
     pub engine: Engine,
 }
 
 /// How one connection ended.
 enum End {
     Lost(String),
+    /// The bus does not take the certificate, or the cluster.
+    Refused(String),
     Renewed,
 }
 
@@ -83,7 +87,7 @@ impl Link {
             let ended = match self.open() {
                 Err(error) => End::Lost(error.to_string()),
                 Ok((client, mut events)) => tokio::select! {
-                    ended = serve(&client, &mut events, self.sid, &self.engine, &mut frames) => End::Lost(ended),
+                    ended = serve(&client, &mut events, self.sid, &self.engine, &mut frames) => ended,
                     () = self.renewed.notified() => End::Renewed,
                     () = stop.cancelled() => return goodbye(&client, &mut events).await,
                 },
@@ -92,9 +96,13 @@ impl Link {
             let pause = match &ended {
                 // Without DISCONNECT: to the hub this is one connection that takes over from another.
                 End::Renewed => Duration::ZERO,
-                End::Lost(_) => backoff.next(began.elapsed(), rand_unit()),
+                End::Lost(_) | End::Refused(_) => backoff.next(began.elapsed(), rand_unit()),
             };
+            if matches!(ended, End::Refused(_)) {
+                self.refused.notify_one();
+            }
             match ended {
+                End::Refused(why) => tracing::warn!(%why, pause_ms = pause.as_millis() as u64, "the bus does not take this agent"),
                 End::Renewed => tracing::info!("the certificate was renewed: connecting with the new one"),
                 End::Lost(ended) => tracing::info!(%ended, pause_ms = pause.as_millis() as u64, "link down"),
             }
@@ -120,18 +128,56 @@ impl Link {
     }
 }
 
-/// One connection, from connect to its end; returns why it ended.
-async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &Engine, frames: &mut mpsc::Receiver<Vec<u8>>) -> String {
+/// What a connection's error says of the agent itself.
+fn judged(error: &ConnectionError) -> End {
+    let alert = |error: &rumqttc::TlsError| match error {
+        rumqttc::TlsError::TLS(rustls::Error::AlertReceived(alert)) => speaks_of_us(*alert),
+        rumqttc::TlsError::Io(error) => is_refusal(error),
+        _ => false,
+    };
+    let refused = match error {
+        ConnectionError::ConnectionRefused(code) => *code != rumqttc::ConnectReturnCode::ServiceUnavailable,
+        ConnectionError::Tls(error) => alert(error),
+        ConnectionError::Io(error) | ConnectionError::MqttState(rumqttc::StateError::Io(error)) => is_refusal(error),
+        _ => false,
+    };
+    if refused { End::Refused(error.to_string()) } else { End::Lost(error.to_string()) }
+}
+
+/// In TLS 1.3 a server refuses a certificate after the client has finished, so the alert comes with the first read.
+fn is_refusal(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(alert)) if speaks_of_us(*alert))
+}
+
+fn speaks_of_us(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+    )
+}
+
+/// One connection, from connect to its end; returns how it ended.
+async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &Engine, frames: &mut mpsc::Receiver<Vec<u8>>) -> End {
     let up = Topic::Main(sid, Direction::Up).to_string();
     let mut pace = Pace::default();
     let mut subscribed = false;
     loop {
         tokio::select! {
             event = events.poll() => match event {
-                Err(error) => return error.to_string(),
+                Err(error) => return judged(&error),
                 Ok(Event::Incoming(Incoming::ConnAck(_))) => {
                     if let Err(error) = client.try_subscribe(Topic::filter(sid), QoS::AtMostOnce) {
-                        return error.to_string();
+                        return End::Lost(error.to_string());
                     }
                 }
                 Ok(Event::Incoming(Incoming::SubAck(_))) => {
@@ -149,10 +195,10 @@ async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &
                 Ok(_) => {}
             },
             frame = frames.recv(), if subscribed => {
-                let Some(frame) = frame else { return "the engine has ended".into() };
+                let Some(frame) = frame else { return End::Lost("the engine has ended".into()) };
                 pace.sending(frame.len(), Instant::now());
                 if let Err(error) = client.try_publish(&up, QoS::AtMostOnce, false, frame) {
-                    return error.to_string();
+                    return End::Lost(error.to_string());
                 }
             }
         }
@@ -170,7 +216,7 @@ async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
 }
 
 /// A random number from 0 to 1.
-fn rand_unit() -> f64 {
+pub fn rand_unit() -> f64 {
     use ring::rand::SecureRandom;
     let mut bytes = [0; 4];
     ring::rand::SystemRandom::new().fill(&mut bytes).expect("the system has randomness");

@@ -86,10 +86,12 @@ static CATALOGUE: LazyLock<Vec<Resource>> = LazyLock::new(|| {
     all
 });
 
-fn own() -> [Resource; 6] {
+fn own() -> [Resource; 7] {
+    let access = ("access.clusternet.io", "v1alpha1");
     let apps = ("apps.clusternet.io", "v1alpha1");
     let clusters = ("clusters.clusternet.io", "v1beta1");
     [
+        own_kind(access, "JoinToken", "jointokens", "jointoken", &["jt"]),
         own_kind(apps, "Globalization", "globalizations", "globalization", &["glob", "global", "globs"]),
         own_kind(apps, "Localization", "localizations", "localization", &["loc", "local", "locs"]),
         own_kind(apps, "Manifest", "manifests", "manifest", &[]),
@@ -114,7 +116,7 @@ fn own_kind(
         singular,
         short_names,
         categories: &["clusternet"],
-        namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization"),
+        namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization" | "JoinToken"),
         role: Role::Own,
         status: !matches!(kind, "Localization" | "Globalization"),
         scale: false,

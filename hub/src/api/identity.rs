@@ -19,11 +19,6 @@ impl Identity {
         Self { user: user.into(), groups: vec![MASTERS.into(), AUTHENTICATED.into()] }
     }
 
-    /// The holder of the join token, who may only ask for a cluster to be registered.
-    pub fn joiner() -> Self {
-        Self { user: "clusternet:join".into(), groups: vec![JOINERS.into(), AUTHENTICATED.into()] }
-    }
-
     /// Whether this caller may do everything.
     pub fn is_admin(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
@@ -33,8 +28,8 @@ impl Identity {
     ///
     /// # Errors
     /// 403 naming user, verb and resource.
-    pub fn authorize(&self, verb: &str, resource: &Resource, subresource: Option<&str>) -> Result<(), Failure> {
-        if self.may(verb, resource, subresource) {
+    pub fn authorize(&self, verb: &str, resource: &Resource) -> Result<(), Failure> {
+        if self.may(verb, resource) {
             return Ok(());
         }
         let message = format!(
@@ -48,32 +43,25 @@ impl Identity {
     }
 
     /// Whether this caller may do `verb` on `resource`.
-    pub fn may(&self, verb: &str, resource: &Resource, subresource: Option<&str>) -> bool {
-        // Patching is how a denied agent asks again under another name.
-        let joining = resource.kind == "ClusterRegistrationRequest"
-            && subresource.is_none()
-            && matches!(verb, "create" | "get" | "patch")
-            && self.groups.iter().any(|group| group == JOINERS);
+    pub fn may(&self, verb: &str, resource: &Resource) -> bool {
         let self_review = resource.plural.starts_with("selfsubject") && verb == "create";
-        self.is_admin() || joining || self_review
+        self.is_admin() || self_review
     }
 }
 
 const MASTERS: &str = "system:masters";
 const AUTHENTICATED: &str = "system:authenticated";
-const JOINERS: &str = "clusternet:joiners";
 
-/// The bearer tokens that the API accepts; only their digests are kept.
+/// The bearer token that the API accepts; only its digest is kept.
 #[derive(Clone)]
 pub struct Authenticator {
     admin: [u8; 32],
-    join: [u8; 32],
 }
 
 impl Authenticator {
-    /// Accepts these two tokens; an empty one is never accepted.
-    pub fn new(admin_token: &str, join_token: &str) -> Self {
-        Self { admin: digested(admin_token), join: digested(join_token) }
+    /// Accepts this token; an empty one is never accepted.
+    pub fn new(admin_token: &str) -> Self {
+        Self { admin: digested(admin_token) }
     }
 
     /// The caller that these request headers prove.
@@ -84,13 +72,9 @@ impl Authenticator {
         let Some(token) = bearer(headers) else {
             return Err(unauthorized("no bearer token in the request"));
         };
-        // Digests of equal length are compared, so timing says nothing about the tokens.
-        let digest = digested(token);
-        if digest == self.admin {
+        // Digests of equal length are compared, so timing says nothing about the token.
+        if digested(token) == self.admin {
             return Ok(Identity::admin("admin"));
-        }
-        if digest == self.join {
-            return Ok(Identity::joiner());
         }
         Err(unauthorized("the bearer token is not one of this hub"))
     }

@@ -24,18 +24,14 @@ fn access(identity: &Identity, spec: &Value) -> Value {
     let wanted = &spec["resourceAttributes"];
     let text = |field: &str| wanted[field].as_str().unwrap_or_default();
     let of_plural = |resource: &&Resource| resource.group == text("group") && resource.plural == text("resource");
-    let subresource = wanted["subresource"].as_str().filter(|subresource| !subresource.is_empty());
     let known = catalogue::catalogue().iter().find(of_plural);
-    let allowed = identity.is_admin() || known.is_some_and(|resource| identity.may(text("verb"), resource, subresource));
-    json!({"allowed": allowed, "reason": if allowed { "" } else { "the join token may only create, get and patch clusterregistrationrequests" }})
+    let allowed = identity.is_admin() || known.is_some_and(|resource| identity.may(text("verb"), resource));
+    json!({"allowed": allowed, "reason": if allowed { "" } else { "only the admin token may do this" }})
 }
 
 fn rules(identity: &Identity) -> Value {
-    let rules = if identity.is_admin() {
-        json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
-    } else {
-        json!([{"verbs": ["create", "get", "patch"], "apiGroups": ["clusters.clusternet.io"], "resources": ["clusterregistrationrequests"]}])
-    };
-    let paths = if identity.is_admin() { json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]) } else { json!([]) };
+    let all = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    let paths = json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]);
+    let (rules, paths) = if identity.is_admin() { (all, paths) } else { (json!([]), json!([])) };
     json!({"resourceRules": rules, "nonResourceRules": paths, "incomplete": false})
 }

@@ -42,7 +42,7 @@ async fn answer(state: ApiState, request: Request<Body>) -> Result<Response, Fai
     let target = Target::parse(&path).ok_or_else(Failure::no_such_path)?;
     let options = Options::parse(parts.uri.query())?;
     let verb = verb(&parts.method, &target, &options)?;
-    identity.authorize(verb, target.resource, target.subresource.as_deref())?;
+    identity.authorize(verb, target.resource)?;
     let call = Call { state, target, parts, options };
     perform(verb, call, &identity, body).await
 }

@@ -1,12 +1,13 @@
 //! Shells around `core` that speak to an API server through `kube::Client` only, the embedded one and a parent's alike.
 //!
 //! `planner` watches and emits desired lists, `registration` answers ClusterRegistrationRequests, `status` writes what became of it
-//! all, `events` what of that people look for, `roster` tells the gate whose keys it may let in, and `expiry` deletes Events that are old. Each is one `run` that ends when its token is cancelled; what each watch delivers is complete lists first and changes after
+//! all, `keys` lets client keys go, `roster` tells the gate which there are, `events` tells what of that people look for, and `expiry` deletes Events that are old. Each is one `run` that ends when its token is cancelled; what each watch delivers is complete lists first and changes after
 //! (`watch`), and nothing is ever deleted because a watch broke.
 
 mod backoff;
 pub mod events;
 pub mod expiry;
+pub mod keys;
 pub mod latest;
 pub mod live;
 mod merge;

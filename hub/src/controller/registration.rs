@@ -15,25 +15,35 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+mod directory;
 mod grant;
+mod issue;
 
+pub use self::directory::Directory;
 use self::grant::Trouble;
+pub use self::issue::Issuing;
 use super::merge::difference;
 use super::watch::{Object, Seen, watch};
+use crate::core::enrol::{LEFT, REFUSED, WAITS};
 use crate::core::id::ClusterKey;
-use crate::core::registry::{Decision, Entropy, Registry};
-use crate::kinds::{APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster};
+use crate::core::registry::{Decision, Entropy};
+use crate::kinds::names::ANNOTATION_APPROVAL;
+use crate::kinds::{APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, ManagedCluster, PENDING};
 
 const QUEUE: usize = 1024;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How requests are answered.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Whether the API server has real namespaces that must exist (a parent cluster), or namespaces are only names.
     pub real_namespaces: bool,
-    /// Where agents find the bus, as `mqtt://host:port`.
+    /// Where agents find the bus, as `mqtts://host:port`.
     pub bus_address: String,
+    /// What agents are given to prove themselves with.
+    pub issuing: Issuing,
+    /// Where it is kept which clusters there are; for those who have to know beside this.
+    pub directory: Directory,
 }
 
 enum Input {
@@ -45,7 +55,6 @@ struct Registrar {
     client: Client,
     config: Config,
     random: SystemRandom,
-    registry: Registry,
     requests: BTreeMap<String, ClusterRegistrationRequest>,
     /// Names of requests to look at.
     queue: BTreeSet<String>,
@@ -62,7 +71,6 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
         client,
         config,
         random: SystemRandom::new(),
-        registry: Registry::default(),
         requests: BTreeMap::new(),
         queue: BTreeSet::new(),
         listed: (false, false),
@@ -119,9 +127,10 @@ impl Registrar {
         match seen {
             Seen::Listed { objects, .. } => {
                 let listed: BTreeSet<ClusterKey> = objects.iter().map(Object::name).collect();
-                let gone: Vec<ClusterKey> = self.registry.keys().filter(|key| !listed.contains(key)).cloned().collect();
-                gone.iter().for_each(|key| self.drop_cluster(key));
+                let known = self.config.directory.keys();
+                known.iter().filter(|key| !listed.contains(key)).for_each(|key| self.drop_cluster(key));
                 objects.into_iter().for_each(|object| self.take_cluster(object));
+                self.config.directory.is_listed();
                 self.listed.1 = true;
             }
             Seen::Applied { object, .. } => self.take_cluster(object),
@@ -134,14 +143,14 @@ impl Registrar {
         let Object::Read(cluster) = object else {
             return;
         };
-        if self.registry.apply(&cluster) {
+        if self.config.directory.apply(&cluster) {
             self.queue.insert(format!("clusternet-{}", cluster.spec.cluster_id));
         }
     }
 
     /// A name became free, and the request it belonged to has lost what it was granted.
     fn drop_cluster(&mut self, cluster: &ClusterKey) {
-        if !self.registry.remove(cluster) {
+        if !self.config.directory.remove(cluster) {
             return;
         }
         let concerns = |status: &ClusterRegistrationRequestStatus| {
@@ -165,12 +174,17 @@ impl Registrar {
 
     async fn answer(&mut self, request: &ClusterRegistrationRequest) -> Result<(), String> {
         self.look_again(request).await?;
-        let wanted = match self.registry.decide(request, self.entropy()?) {
+        let left = request.annotations().get(ANNOTATION_APPROVAL).is_some_and(|said| said == LEFT);
+        let wanted = match self.config.directory.decide(request, self.entropy()?) {
+            Decision::Deny { .. } if left => held_back(request).unwrap_or_default(),
             Decision::Deny { message } => refusal(request, DENIED, message),
-            Decision::Grant { cluster, sid } => match self.grant(request, &cluster, &sid).await {
-                Ok(()) => self.approval(cluster, sid),
-                Err(Trouble::Refused { result, message }) => refusal(request, result, message),
-                Err(Trouble::Later(why)) => return Err(why),
+            Decision::Grant { cluster, sid } => match held_back(request) {
+                Some(held) => held,
+                None => match self.grant(request, &cluster, &sid).await {
+                    Ok(issued) => self.approval(cluster, sid, issued),
+                    Err(Trouble::Refused { result, message }) => refusal(request, result, message),
+                    Err(Trouble::Later(why)) => return Err(why),
+                },
             },
         };
         let wanted = ClusterRegistrationRequestStatus { observed_generation: request.metadata.generation, ..wanted };
@@ -189,12 +203,12 @@ impl Registrar {
         let Some((namespace, name)) = granted else {
             return Ok(());
         };
-        if self.registry.contains(&ClusterKey::new(namespace, name)) {
+        if self.config.directory.contains(&ClusterKey::new(namespace, name)) {
             return Ok(());
         }
         let found = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace).get_opt(name).await;
         if let Some(cluster) = found.map_err(|error| error.to_string())? {
-            self.registry.apply(&cluster);
+            self.config.directory.apply(&cluster);
         }
         Ok(())
     }
@@ -205,14 +219,14 @@ impl Registrar {
         Ok(entropy)
     }
 
-    fn approval(&self, cluster: ClusterKey, sid: String) -> ClusterRegistrationRequestStatus {
+    fn approval(&self, cluster: ClusterKey, sid: String, issued: ClusterRegistrationRequestStatus) -> ClusterRegistrationRequestStatus {
         ClusterRegistrationRequestStatus {
             dedicated_namespace: Some(cluster.namespace),
             managed_cluster_name: Some(cluster.name),
             sid: Some(sid),
             bus_address: Some(self.config.bus_address.clone()),
             result: Some(APPROVED.to_owned()),
-            ..ClusterRegistrationRequestStatus::default()
+            ..issued
         }
     }
 
@@ -228,6 +242,29 @@ impl Registrar {
             Err(Error::Api(status)) if status.code == 404 => Ok(()),
             written => written.map(drop),
         }
+    }
+}
+
+/// The answer to a request that a person has not granted.
+fn held_back(request: &ClusterRegistrationRequest) -> Option<ClusterRegistrationRequestStatus> {
+    let name = request.name_any();
+    let message = |text: &str| text.replace("NAME", &name);
+    match request.annotations().get(ANNOTATION_APPROVAL)?.as_str() {
+        WAITS => Some(refusal(
+            request,
+            PENDING,
+            message(
+                "waits for approval: `clusternet-hub approve NAME`, or `kubectl annotate clsrr NAME clusternet.io/approval=approved --overwrite`",
+            ),
+        )),
+        REFUSED => Some(refusal(request, DENIED, message("an administrator denied it: `clusternet-hub approve NAME` grants it after all"))),
+        // Nothing of what it was granted stays, or it would count as deleted by somebody.
+        LEFT => Some(ClusterRegistrationRequestStatus {
+            result: Some(DENIED.to_owned()),
+            error_message: Some("the cluster has unregistered: it comes back by joining with a token".to_owned()),
+            ..ClusterRegistrationRequestStatus::default()
+        }),
+        _ => None,
     }
 }
 

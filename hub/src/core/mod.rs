@@ -3,9 +3,10 @@
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `guard` says which removals wait for a person.
 //! `outcome` holds what agents reported and says what each status should be; `events` says what of their changes is told. `registry`
-//! answers registration requests.
+//! answers registration requests, once `enrol` has said who may make them.
 
 pub mod contact;
+pub mod enrol;
 pub mod events;
 pub mod guard;
 pub mod id;

@@ -82,6 +82,16 @@ impl Registry {
         self.clusters.contains_key(cluster)
     }
 
+    /// The cluster with this id.
+    pub fn find(&self, cluster_id: &str) -> Option<&ClusterKey> {
+        self.ids.find(cluster_id)
+    }
+
+    /// The cluster with this bus id.
+    pub fn find_sid(&self, sid: &str) -> Option<&ClusterKey> {
+        self.sids.find(sid)
+    }
+
     /// Names of all clusters.
     pub fn keys(&self) -> impl Iterator<Item = &ClusterKey> {
         self.clusters.keys()

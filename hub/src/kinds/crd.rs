@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use super::{ClusterRegistrationRequest, Globalization, Localization, ManagedCluster, Subscription, manifest, schema};
+use super::{ClusterRegistrationRequest, Globalization, JoinToken, Localization, ManagedCluster, Subscription, manifest, schema};
 
 /// The CRDs of all own kinds, as a parent cluster needs them.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -15,21 +15,28 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 
 /// The structural `openAPIV3Schema` of each own kind, by kind.
 pub fn schemas() -> BTreeMap<&'static str, Value> {
-    const KINDS: [&str; 6] = ["ClusterRegistrationRequest", "Globalization", "Localization", "ManagedCluster", "Manifest", "Subscription"];
+    const KINDS: [&str; 7] =
+        ["ClusterRegistrationRequest", "Globalization", "JoinToken", "Localization", "ManagedCluster", "Manifest", "Subscription"];
     let schema_of = |mut crd: Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
     KINDS.into_iter().zip(documents().into_iter().map(schema_of)).collect()
 }
 
 /// The CRDs as JSON, sorted by kind.
-fn documents() -> [Value; 6] {
-    let derived =
-        [ClusterRegistrationRequest::crd(), Globalization::crd(), Localization::crd(), ManagedCluster::crd(), Subscription::crd()];
-    let [request, globalization, localization, cluster, subscription] = derived.map(|crd| {
+fn documents() -> [Value; 7] {
+    let derived = [
+        ClusterRegistrationRequest::crd(),
+        Globalization::crd(),
+        JoinToken::crd(),
+        Localization::crd(),
+        ManagedCluster::crd(),
+        Subscription::crd(),
+    ];
+    let [request, globalization, token, localization, cluster, subscription] = derived.map(|crd| {
         let mut crd = serde_json::to_value(crd).expect("a CRD is plain JSON");
         schema::drop_empty_defaults(&mut crd);
         crd
     });
-    [request, globalization, localization, cluster, manifest::crd(), subscription]
+    [request, globalization, token, localization, cluster, manifest::crd(), subscription]
 }
 
 #[cfg(test)]

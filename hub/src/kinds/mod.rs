@@ -11,6 +11,7 @@ mod overriding;
 mod registration;
 mod schema;
 mod subscription;
+mod token;
 
 pub use cluster::{
     ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, NodeStatistics, Pending, PendingCounts, PendingObject, PodStatistics,
@@ -23,9 +24,10 @@ pub use overriding::{
     OverridePolicy, OverrideType,
 };
 pub use registration::{
-    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestSpec, ClusterRegistrationRequestStatus, DENIED, FAILED,
+    APPROVED, ClusterRegistrationRequest, ClusterRegistrationRequestSpec, ClusterRegistrationRequestStatus, DENIED, FAILED, PENDING,
 };
 pub use subscription::{
     AggregatedStatus, Counts, DividingScheduling, DynamicDividing, Feed, FeedStatusPerCluster, FeedStatusSummary, ReplicaStatus,
     SchedulingStrategy, SubGroupStrategy, Subscriber, Subscription, SubscriptionSpec, SubscriptionStatus, UnhealthyCluster,
 };
+pub use token::{AUTO, JoinToken, JoinTokenSpec, JoinTokenStatus, MANUAL};

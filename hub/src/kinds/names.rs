@@ -4,6 +4,8 @@
 pub const CLUSTERS_GROUP: &str = "clusters.clusternet.io";
 /// API group of Subscription, Manifest and the kinds beside them.
 pub const APPS_GROUP: &str = "apps.clusternet.io";
+/// API group of the hub's own policy: JoinToken.
+pub const ACCESS_GROUP: &str = "access.clusternet.io";
 
 /// Where Manifests live, whatever the namespace of the template they hold.
 pub const RESERVED_NAMESPACE: &str = "clusternet-reserved";
@@ -21,6 +23,14 @@ pub const LABEL_CLUSTER_NAME: &str = "clusters.clusternet.io/cluster-name";
 
 /// Carries the bus id an agent had and would like again, on a ClusterRegistrationRequest.
 pub const ANNOTATION_SID: &str = "clusternet.io/sid";
+/// What a person said of a ClusterRegistrationRequest: `pending`, `approved` or `denied`.
+pub const ANNOTATION_APPROVAL: &str = "clusternet.io/approval";
+/// The id of the JoinToken that a ClusterRegistrationRequest came with.
+pub const ANNOTATION_JOIN_TOKEN: &str = "clusternet.io/join-token";
+/// SHA-256 of the client key that signed a ClusterRegistrationRequest for a cluster that exists: it goes on being accepted.
+pub const ANNOTATION_PROVED_BY: &str = "clusternet.io/proved-by";
+/// Takes every client key away from a ManagedCluster; the value says why.
+pub const ANNOTATION_REVOKED: &str = "clusternet.io/revoked";
 /// Confirms that unproven objects of the list with this hash may be pruned, on a ManagedCluster.
 pub const ANNOTATION_CONFIRM_PRUNE: &str = "clusternet.io/confirm-prune";
 /// Confirms the removals that are held under this hash, on a ManagedCluster.

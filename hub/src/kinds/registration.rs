@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const APPROVED: &str = "Approved";
 /// `status.result` of a request that is refused until somebody acts on `status.errorMessage`.
 pub const DENIED: &str = "Denied";
+/// `status.result` of a request that waits until somebody approves or denies it.
+pub const PENDING: &str = "Pending";
 /// `status.result` of a request that the API server would not let the hub grant.
 pub const FAILED: &str = "Failed";
 
@@ -87,7 +89,7 @@ pub struct ClusterRegistrationRequestStatus {
     /// Where the bus is, as `mqtts://host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus_address: Option<String>,
-    /// `Approved`, `Denied` or `Failed`; absent until the hub has looked.
+    /// `Approved`, `Denied`, `Pending` or `Failed`; absent until the hub has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// Why the request is not approved, and what to do.

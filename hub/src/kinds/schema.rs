@@ -10,6 +10,11 @@ pub fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "date-time", "nullable": true })
 }
 
+/// An RFC 3339 instant that must be there.
+pub fn instant(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time" })
+}
+
 /// A `metav1.LabelSelector`.
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     let requirement = json!({

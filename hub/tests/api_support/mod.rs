@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 pub const ADMIN: &str = "admin-token";
-pub const JOIN: &str = "join-token";
 pub const SUBSCRIPTIONS: &str = "/apis/apps.clusternet.io/v1alpha1/namespaces/default/subscriptions";
 pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
 pub const CONFIGMAPS: &str = "/api/v1/namespaces/shop/configmaps";
@@ -48,7 +47,7 @@ pub fn hub_with(options: StoreOptions) -> Hub {
 fn with_schemas(options: StoreOptions, schemas: impl IntoIterator<Item = (&'static str, Value)>) -> Hub {
     let folder = tempfile::tempdir().expect("folder");
     let store = Store::open_with(folder.path(), options).expect("store");
-    let state = ApiState::new(store, schemas, Authenticator::new(ADMIN, JOIN), DEFAULT_MEMBER_LIMIT);
+    let state = ApiState::new(store, schemas, Authenticator::new(ADMIN), DEFAULT_MEMBER_LIMIT);
     Hub { router: hub::api::router(state.clone()), state, folder }
 }
 

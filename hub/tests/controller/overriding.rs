@@ -70,7 +70,7 @@ pub async fn an_override_that_does_not_fit_is_told_and_the_object_goes_out_witho
     for part in [a.to_string(), format!("Globalization {} overrides[0] (mark)", world.test), "ConfigMap".to_owned(), "'rack'".to_owned()] {
         assert!(message.contains(&part), "{message:?} does not say {part:?}");
     }
-    let printed = hub::explain::of_api(&world.client, &world.test, "s", &a.to_string()).await.expect("explained");
+    let printed = hub::cli::explain::of_api(&world.client, &world.test, "s", &a.to_string()).await.expect("explained");
     assert!(printed.contains("is LEFT OUT: cluster") && printed.contains("kind: ConfigMap"), "{printed}");
     globals.delete(&world.test, &DeleteParams::default()).await.expect("deleted");
 }

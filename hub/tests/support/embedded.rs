@@ -15,7 +15,7 @@ pub struct Embedded {
 pub fn embedded_client() -> Embedded {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("an empty folder");
-    let state = ApiState::new(store, hub::kinds::schemas(), Authenticator::new("admin", "join"), DEFAULT_MEMBER_LIMIT);
+    let state = ApiState::new(store, hub::kinds::schemas(), Authenticator::new("admin"), DEFAULT_MEMBER_LIMIT);
     let client = hub::api::client(&state, Identity::admin("hub"));
     Embedded { client, _folder: folder }
 }

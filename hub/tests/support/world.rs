@@ -90,7 +90,15 @@ impl World {
 
     /// Starts registration.
     pub fn start_registration(&self) -> Registration {
-        let config = registration::Config { real_namespaces: self.real, bus_address: "mqtt://127.0.0.1:1883".to_owned() };
+        let authority = std::sync::Arc::new(hub::tls::Authority::make().expect("a CA"));
+        let (_, authority) = tokio::sync::watch::channel(authority);
+        let issuing = registration::Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: None };
+        let config = registration::Config {
+            real_namespaces: self.real,
+            bus_address: "mqtt://127.0.0.1:1883".to_owned(),
+            issuing,
+            directory: registration::Directory::default(),
+        };
         let running = tokio::spawn(registration::run(self.client.clone(), config, CancellationToken::new()));
         Registration { running }
     }

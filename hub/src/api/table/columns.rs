@@ -48,6 +48,12 @@ fn middle(resource: &Resource) -> Vec<Column> {
         ("clusters.clusternet.io", "ClusterRegistrationRequest") => {
             vec![column("Cluster ID", |o, _| cell::at(o, "/spec/clusterId")), column("Status", |o, _| cell::at(o, "/status/result"))]
         }
+        ("access.clusternet.io", "JoinToken") => vec![
+            column("Expires", |o, _| cell::at(o, "/spec/expiresAt")),
+            column("Used", |o, _| cell::at(o, "/status/used")),
+            column("Uses", |o, _| cell::at(o, "/spec/uses")),
+            column("Approval", |o, _| cell::at(o, "/spec/approval")),
+        ],
         ("apps.clusternet.io", "Subscription") => subscription(),
         ("apps.clusternet.io", "Manifest") => {
             vec![column("Kind", |o, _| cell::at(o, "/template/kind")), column("API Version", |o, _| cell::at(o, "/template/apiVersion"))]

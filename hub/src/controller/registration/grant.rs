@@ -13,7 +13,7 @@ use super::Registrar;
 use crate::core::id::ClusterKey;
 use crate::core::registry::labels;
 use crate::kinds::names::LABEL_CLUSTER_ID;
-use crate::kinds::{ClusterRegistrationRequest, DENIED, FAILED, ManagedCluster, ManagedClusterSpec};
+use crate::kinds::{ClusterRegistrationRequest, ClusterRegistrationRequestStatus, DENIED, FAILED, ManagedCluster, ManagedClusterSpec};
 
 /// Why a request could not be answered as decided.
 pub(super) enum Trouble {
@@ -25,19 +25,28 @@ pub(super) enum Trouble {
 
 impl Registrar {
     /// Makes whatever of a grant is missing.
-    pub(super) async fn grant(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey, sid: &str) -> Result<(), Trouble> {
+    pub(super) async fn grant(
+        &mut self,
+        request: &ClusterRegistrationRequest,
+        cluster: &ClusterKey,
+        sid: &str,
+    ) -> Result<ClusterRegistrationRequestStatus, Trouble> {
         if self.config.real_namespaces {
             self.ensure_namespace(request, cluster).await?;
         }
         let made = self.ensure_cluster(request, cluster).await?;
-        if made.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(sid) {
-            return Ok(());
+        let named = made.status.as_ref().and_then(|status| status.sid.as_deref()) == Some(sid);
+        let (issued, keys) = self.config.issuing.issue(request, sid)?;
+        let mut status = keys.unwrap_or_else(|| json!({}));
+        if named && status == json!({}) {
+            return Ok(issued);
         }
+        status["sid"] = sid.into();
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
-        let patch = Patch::Merge(json!({ "status": { "sid": sid } }));
-        let named = api.patch_status(&cluster.name, &PatchParams::default(), &patch).await?;
-        self.registry.apply(&named);
-        Ok(())
+        // Before the answer: whoever has a certificate is let in.
+        let named = api.patch_status(&cluster.name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+        self.config.directory.apply(&named);
+        Ok(issued)
     }
 
     async fn ensure_namespace(&self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<(), Trouble> {
@@ -56,7 +65,7 @@ impl Registrar {
     async fn ensure_cluster(&mut self, request: &ClusterRegistrationRequest, cluster: &ClusterKey) -> Result<ManagedCluster, Trouble> {
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), &cluster.namespace);
         if let Some(found) = api.get_opt(&cluster.name).await? {
-            self.registry.apply(&found);
+            self.config.directory.apply(&found);
             let ours = found.spec.cluster_id == request.spec.cluster_id;
             return if ours {
                 Ok(found)
@@ -65,7 +74,7 @@ impl Registrar {
             };
         }
         // Known and yet not there: somebody has just deleted it, and making it again would undo that.
-        if self.registry.remove(cluster) {
+        if self.config.directory.remove(cluster) {
             return Err(Trouble::Later(format!("ManagedCluster {cluster} was just deleted")));
         }
         let spec = &request.spec;
@@ -82,7 +91,7 @@ impl Registrar {
         object.metadata.labels = Some(labels(request, cluster));
         let made = api.create(&PostParams::default(), &object).await?;
         info!(%cluster, id = %spec.cluster_id, "registered a cluster");
-        self.registry.apply(&made);
+        self.config.directory.apply(&made);
         Ok(made)
     }
 }

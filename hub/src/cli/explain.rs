@@ -3,18 +3,16 @@
 //! Reads what the planner reads and asks the same index; changes nothing.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::{Context, bail};
-use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
+use clap::Args;
+use kube::Client;
+use kube::api::Api;
 use serde_json::Value;
 
-use crate::config::{Config, RenderArgs};
+use super::{Reach, client, kubeconfig, list};
+use crate::config::Config;
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{Explained, Explanation, Index};
 use crate::core::overrides::{Override, Step};
@@ -22,15 +20,27 @@ use crate::core::plan::Content;
 use crate::kinds::names::RESERVED_NAMESPACE;
 use crate::kinds::{Globalization, Localization, ManagedCluster, Manifest, Subscription};
 
-const PAGE: u32 = 500;
+/// What `render` is asked.
+#[derive(Debug, Clone, Args)]
+pub struct RenderArgs {
+    /// The Subscription's name.
+    pub subscription: String,
+    /// The Subscription's namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// The ManagedCluster, as NAME or NAMESPACE/NAME.
+    #[arg(long)]
+    pub cluster: String,
+    #[command(flatten)]
+    pub reach: Reach,
+}
 
 /// What `clusternet-hub render` prints.
 ///
 /// # Errors
 /// The API can't be read, or there is no such Subscription or cluster.
 pub async fn explain(config: &Config, args: &RenderArgs) -> anyhow::Result<String> {
-    let kubeconfig = args.kubeconfig.clone().unwrap_or_else(|| config.data_dir.join("admin.kubeconfig"));
-    let client = client(&kubeconfig).await?;
+    let client = client(&kubeconfig(config, &args.reach)).await?;
     of_api(&client, &args.namespace, &args.subscription, &args.cluster).await
 }
 
@@ -57,30 +67,6 @@ pub async fn of_api(client: &Client, namespace: &str, subscription: &str, cluste
     let found = found.with_context(|| format!("there is no Subscription {key} on this hub: name its namespace with -n"))?;
     let waiting = subscriptions.iter().find(|each| SubscriptionKey::of(each) == key).and_then(waiting);
     Ok(written(&key, &cluster, &found, waiting.as_deref()))
-}
-
-async fn client(kubeconfig: &Path) -> anyhow::Result<Client> {
-    let shown = kubeconfig.display();
-    let file = Kubeconfig::read_from(kubeconfig)
-        .with_context(|| format!("kubeconfig {shown} can't be read: name one with --kubeconfig, or the hub's folder with --data-dir"))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
-    let config = config.with_context(|| format!("kubeconfig {shown} has no usable current context"))?;
-    Ok(Client::try_from(config)?)
-}
-
-async fn list<K>(api: Api<K>) -> anyhow::Result<Vec<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let (mut all, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
-    loop {
-        let page = api.list(&params).await.with_context(|| format!("{} can't be listed; does the hub run?", K::plural(&())))?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => params = params.continue_token(&next),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// The cluster of a name, or of `namespace/name`.
