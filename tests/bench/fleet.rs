@@ -23,7 +23,7 @@ use tests::{App, Hub, Scratch, Statuses};
 
 use crate::{figure, percentile};
 
-const AGENTS: usize = 100;
+pub const AGENTS: usize = 100;
 const ROUNDS: usize = 20;
 const SOON: Duration = Duration::from_secs(60);
 
@@ -33,9 +33,9 @@ pub async fn measure() -> Result<()> {
     let identities = tokio::task::block_in_place(|| register(&hub, scratch.path()))?;
     let bus = hub.bus();
     let sids: Vec<Sid> = identities.iter().map(|identity| identity.sid).collect();
-    let key: [u8; 32] = std::fs::read(hub.data().join("hash.key"))?.try_into().ok().context("the hub's hash.key has 32 bytes")?;
+    let key = hash_key(&hub)?;
     for (index, identity) in identities.into_iter().enumerate() {
-        tokio::spawn(agent(bus.port(), identity, HashKey::new(&key), index as u64 + 1));
+        tokio::spawn(agent(bus.port(), identity, key.clone(), index as u64 + 1));
     }
     let database = hub.statuses()?;
     let app = App::load()?;
@@ -59,10 +59,23 @@ pub async fn measure() -> Result<()> {
 }
 
 /// What one agent was given.
-struct Identity {
-    sid: Sid,
-    credentials: Credentials,
+pub struct Identity {
+    pub sid: Sid,
+    pub credentials: Credentials,
     trust: Trust,
+}
+
+/// The fleet's key for content hashes, as the hub keeps it.
+pub fn hash_key(hub: &Hub) -> Result<HashKey> {
+    let key: [u8; 32] = std::fs::read(hub.data().join("hash.key"))?.try_into().ok().context("the hub's hash.key has 32 bytes")?;
+    Ok(HashKey::new(&key))
+}
+
+/// What each agent has applied of the object that is changed.
+pub fn applied(database: &Statuses) -> Result<BTreeMap<Sid, Hash>> {
+    let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
+    let rows = database.clusters()?.into_iter().map(|sid| Ok(database.applied(sid, &object)?.map(|hash| (sid, hash))));
+    rows.filter_map(Result::transpose).collect()
 }
 
 /// Every agent's own key for sealed sessions.
@@ -73,7 +86,7 @@ fn link_secret(cluster_id: &str) -> LinkSecret {
 }
 
 /// Makes a key for each agent and lets the hub sign it: an administrator may write requests without a token.
-fn register(hub: &Hub, folder: &Path) -> Result<Vec<Identity>> {
+pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<Identity>> {
     let mut requests = String::new();
     for index in 0..AGENTS {
         let id = format!("00000000-0000-4000-8000-{index:012}");
@@ -110,12 +123,7 @@ fn taken(hub: &Hub, folder: &Path, item: &Value) -> Result<Identity> {
 
 /// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
 fn change(hub: &Hub, database: &Statuses, round: usize) -> Result<Vec<f64>> {
-    let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
-    let read = || -> Result<BTreeMap<Sid, Hash>> {
-        let rows = database.clusters()?.into_iter().map(|sid| Ok(database.applied(sid, &object)?.map(|hash| (sid, hash))));
-        rows.filter_map(Result::transpose).collect()
-    };
-    let (before, begun) = (read()?, Instant::now());
+    let (before, begun) = (applied(database)?, Instant::now());
     hub.kubectl().run([
         "patch",
         "configmap",
@@ -128,7 +136,7 @@ fn change(hub: &Hub, database: &Statuses, round: usize) -> Result<Vec<f64>> {
     ])?;
     let mut done = BTreeMap::new();
     while done.len() < AGENTS {
-        let now = read()?;
+        let now = applied(database)?;
         for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| *sid) {
             done.entry(sid).or_insert_with(|| begun.elapsed().as_secs_f64() * 1e3);
         }
@@ -141,7 +149,7 @@ fn change(hub: &Hub, database: &Statuses, round: usize) -> Result<Vec<f64>> {
 }
 
 /// Waits until every agent has a row for each object and one for its list, and the last objects of all are applied.
-fn all_applied(database: &Statuses, sids: &[Sid]) -> Result<()> {
+pub fn all_applied(database: &Statuses, sids: &[Sid]) -> Result<()> {
     let deadline = Instant::now() + SOON;
     let shop = |sid: &Sid| Ok::<_, anyhow::Error>(database.applied_count(*sid)? >= 35);
     for sid in sids {
@@ -182,7 +190,7 @@ impl Memory {
 }
 
 /// One agent, until the program ends.
-async fn agent(port: u16, identity: Identity, key: HashKey, number: u64) -> Result<()> {
+pub async fn agent(port: u16, identity: Identity, key: HashKey, number: u64) -> Result<()> {
     let Identity { sid, mut credentials, trust } = identity;
     let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
     let now = || begun.elapsed().as_millis() as u64;

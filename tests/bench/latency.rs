@@ -45,8 +45,8 @@ pub async fn measure() -> Result<()> {
     Ok(())
 }
 
-async fn config_maps(kubeconfig: &Path) -> Result<Api<DynamicObject>> {
-    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
+/// The ConfigMaps of the shop.
+pub async fn config_maps(kubeconfig: &Path) -> Result<Api<DynamicObject>> {
     let kind = ApiResource {
         group: String::new(),
         version: "v1".into(),
@@ -54,7 +54,12 @@ async fn config_maps(kubeconfig: &Path) -> Result<Api<DynamicObject>> {
         kind: "ConfigMap".into(),
         plural: "configmaps".into(),
     };
-    Ok(Api::namespaced_with(kube::Client::try_from(config)?, "shop", &kind))
+    Ok(Api::namespaced_with(client(kubeconfig).await?, "shop", &kind))
+}
+
+async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
 }
 
 /// When the member's own watch shows this round.

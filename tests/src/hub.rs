@@ -267,11 +267,10 @@ fn launch(
 ) -> Result<(Process, SocketAddr, SocketAddr)> {
     let mut launch = Launch::new("hub", workspace_program("clusternet-hub")?, scratch.path());
     launch = launch.arg("--data-dir").arg(scratch.path().join("data"));
-    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string()]);
+    launch = launch.args(["--api-listen", &api.to_string(), "--bus-listen", &bus.to_string()]).args(further);
     if !further.iter().any(|argument| argument == "--log") {
         launch = launch.args(["--log", "info,hub=debug"]);
     }
-    launch = launch.args(further);
     for name in names {
         launch = launch.args(["--tls-san", name]);
     }

@@ -42,6 +42,7 @@ mod road;
 pub mod sandbox;
 mod scratch;
 mod spawner;
+pub mod strangers;
 mod sweep;
 mod watch;
 mod webhook;
