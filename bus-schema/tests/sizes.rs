@@ -51,7 +51,8 @@ struct World {
 impl World {
     fn new() -> World {
         let key = HashKey::public();
-        let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
+        let config =
+            HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
         let mut hub = HubLink::new(config, HubState::default());
         hub.set_peer(Some(support::agent()), [0; 32], 0);
         let agent = Agent::new(AgentConfig::new(BootId(77), support::trust(), key.clone()), AgentState::default(), 0);

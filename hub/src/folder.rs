@@ -84,7 +84,11 @@ impl Folder {
         let path = self.file(name);
         match std::fs::read(&path) {
             Ok(found) => found.try_into().map_err(|found: Vec<u8>| {
-                anyhow::anyhow!("{} has {} bytes and not 32: restore it; without it every agent must join again", path.display(), found.len())
+                anyhow::anyhow!(
+                    "{} has {} bytes and not 32: restore it; without it every agent must join again",
+                    path.display(),
+                    found.len()
+                )
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut made = [0; 32];

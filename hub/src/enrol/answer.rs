@@ -15,7 +15,13 @@ const ASK_AGAIN: u64 = 3;
 ///
 /// # Errors
 /// It was refused; the sentence is the controller's.
-pub fn of(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Authority, hash_key: &str, now: i64) -> Result<Response, Failure> {
+pub fn of(
+    status: &ClusterRegistrationRequestStatus,
+    name: &str,
+    authority: &Authority,
+    hash_key: &str,
+    now: i64,
+) -> Result<Response, Failure> {
     let why = status.error_message.clone().unwrap_or_else(|| "no reason is given".to_owned());
     match status.result.as_deref() {
         Some(APPROVED) => granted(status, name, authority, hash_key, now),
@@ -25,7 +31,13 @@ pub fn of(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Aut
     }
 }
 
-fn granted(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Authority, hash_key: &str, now: i64) -> Result<Response, Failure> {
+fn granted(
+    status: &ClusterRegistrationRequestStatus,
+    name: &str,
+    authority: &Authority,
+    hash_key: &str,
+    now: i64,
+) -> Result<Response, Failure> {
     let certificate = status.certificate.as_deref().and_then(|pem| Peer::read(pem, authority));
     let Some(certificate) = certificate else {
         return Err(Failure::new(503, "ServiceUnavailable", format!("{name} was granted and has no certificate yet: ask again")));

@@ -74,7 +74,8 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session = State::Greeting(Greeting { hello, table: self.table.clone(), incarnations: said.incarnations, repeat: Repeat::at(now), old });
+        self.session =
+            State::Greeting(Greeting { hello, table: self.table.clone(), incarnations: said.incarnations, repeat: Repeat::at(now), old });
     }
 
     fn hello(&self) -> Hello {
@@ -299,7 +300,9 @@ impl Agent {
         match &self.session {
             State::Offline => None,
             State::Greeting(greeting) => Some(greeting.repeat.due()),
-            State::Open(session) => earliest([session.confirm.map(|confirm| confirm.due()), session.heartbeat.map(|(due, _)| due), session.stale_at()]),
+            State::Open(session) => {
+                earliest([session.confirm.map(|confirm| confirm.due()), session.heartbeat.map(|(due, _)| due), session.stale_at()])
+            }
         }
     }
 

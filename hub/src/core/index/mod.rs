@@ -245,7 +245,13 @@ impl Index {
         self.note_failures(&key, &overlay);
         let entries = self.list_of(bound, &overlay);
         let cluster = self.clusters.get_mut(&key)?;
-        let emitted = Emitted { sid, link_key: cluster.link_key, entries, confirm_prune: cluster.confirm_prune.clone(), confirm_removal: cluster.confirm_removal() };
+        let emitted = Emitted {
+            sid,
+            link_key: cluster.link_key,
+            entries,
+            confirm_prune: cluster.confirm_prune.clone(),
+            confirm_removal: cluster.confirm_removal(),
+        };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
