@@ -31,14 +31,20 @@ impl Planted {
     /// A secret that is there, such as a token.
     #[must_use]
     pub fn of(name: &'static str, value: &str) -> Planted {
-        let mut forms = vec![value.as_bytes().to_vec(), value.bytes().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()];
+        Planted { value: value.to_owned(), ..Planted::of_bytes(name, value.as_bytes()) }
+    }
+
+    /// A secret that is no text, such as a key.
+    #[must_use]
+    pub fn of_bytes(name: &'static str, value: &[u8]) -> Planted {
+        let mut forms = vec![value.to_vec(), value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()];
         for before in 0..3 {
-            let text = STANDARD.encode([&b"\0\0"[..before], value.as_bytes()].concat());
+            let text = STANDARD.encode([&b"\0\0"[..before], value].concat());
             // The characters at both ends depend on what stands beside the secret.
             let inner = &text.as_bytes()[(before * 4).div_ceil(3)..text.len() - 4];
             forms.push(inner.to_vec());
         }
-        Planted { name, value: value.to_owned(), forms }
+        Planted { name, value: String::new(), forms }
     }
 
     #[must_use]

@@ -14,7 +14,8 @@ const SOON: Duration = Duration::from_secs(30);
 const FORGOTTEN: Duration = Duration::from_secs(100);
 
 /// Files that are secrets themselves, for the owner only.
-const KEYS: [&str; 6] = ["admin.token", "join.token", "admin.kubeconfig", "ca.key", "at-rest.key", "registration.json"];
+const KEYS: [&str; 9] =
+    ["admin.token", "token", "admin.kubeconfig", "ca.key", "at-rest.key", "registration.json", "link.key", "hash.key", "tls.key"];
 
 struct Secrets {
     data: Planted,
@@ -39,15 +40,23 @@ impl Secrets {
         vec![self.data.clone(), self.string_data.clone(), self.changed.clone(), self.refused.clone()]
     }
 
-    fn all(&self, hub: &Hub) -> Result<Vec<Planted>> {
-        let read = |name: &str| std::fs::read_to_string(hub.data().join(name)).with_context(|| name.to_owned());
+    fn all(&self, road: &Road) -> Result<Vec<Planted>> {
+        let (hub, agent) = (road.hub.data(), road.agent.data());
+        let read = |name: &str| std::fs::read_to_string(hub.join(name)).with_context(|| name.to_owned());
+        let bytes = |path: std::path::PathBuf| std::fs::read(&path).with_context(|| path.display().to_string());
+        let inner = |pem: &str| Some(pem.lines().nth(1)?.get(..48)?.to_owned());
         let mut all = self.of_secrets();
         all.push(self.config.clone());
         all.push(Planted::of("admin token", read("admin.token")?.trim()));
-        all.push(Planted::of("join token", read("join.token")?.trim()));
+        let token = String::from_utf8(bytes(agent.with_file_name("token"))?)?;
+        all.push(Planted::of("secret of the join token", token.trim().split('.').nth(1).context("a token has three parts")?));
+        all.push(Planted::of_bytes("the hub's link key", &bytes(hub.join("link.key"))?));
+        all.push(Planted::of_bytes("the fleet's hash key", &bytes(hub.join("hash.key"))?));
+        all.push(Planted::of_bytes("the agent's link key", &bytes(agent.join("identity/link.key"))?));
+        let key = String::from_utf8(bytes(agent.join("identity/tls.key"))?)?;
+        all.push(Planted::of("the agent's TLS key", &inner(&key).context("a PEM file has lines of base64")?));
         all.push(Planted::of("at-rest key", read("at-rest.key")?.trim()));
-        let key = read("ca.key")?;
-        all.push(Planted::of("CA key", key.lines().nth(1).context("a PEM file has lines")?.get(..48).context("of base64")?));
+        all.push(Planted::of("CA key", &inner(&read("ca.key")?).context("a PEM file has lines of base64")?));
         Ok(all)
     }
 
@@ -117,8 +126,6 @@ async fn planted_secrets_are_in_no_file_no_log_and_once_deleted_in_no_memory() -
     road.member.kubectl().wait_until_gone(["secret", "plain", "-n", "vault"], SOON)?;
     road.hub.kubectl().run(["delete", "secret", "login", "plain", "-n", "vault"])?;
     road.applied("vault")?;
-    // The buffers of a connection hold the last frames until others come; those that crossed this one go with it.
-    road.agent.bus.reset();
     std::thread::sleep(FORGOTTEN);
     on_disk(&road, &secrets, "deleted")?;
     let (left, read) = memory(&mut road, &secrets.of_secrets())?;
@@ -152,7 +159,7 @@ fn the_search_finds_secrets_that_are_not_sealed() -> Result<()> {
 
 /// Data folders and logs of both programs; their own key files are left out.
 fn on_disk(road: &Road, secrets: &Secrets, when: &str) -> Result<()> {
-    let planted = secrets.all(&road.hub)?;
+    let planted = secrets.all(road)?;
     let folders = [road.hub.data(), road.agent.data()];
     let logs = folders.iter().filter_map(|data| data.parent());
     for folder in logs {
