@@ -1,11 +1,11 @@
 //! The simulation as a test: many seeds converge, every planted bug is found, the same seed gives the same trace.
-//! `SIM_SEEDS=N` runs another number of seeds than the 10,000 of each change.
+//! `SIM_SEEDS=N` runs another number of seeds than the 5,000 of each change.
 
 use bus_schema::planted::Bug;
 use sim::run::{Setup, run, sweep};
 
 fn seeds() -> u64 {
-    std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
+    std::env::var("SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000)
 }
 
 #[test]
