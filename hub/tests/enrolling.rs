@@ -138,7 +138,8 @@ async fn who_proves_nothing_gets_one_and_the_same_answer() {
     let elsewhere = hub.token(json!({"cidrs": ["192.0.2.0/24"]})).await;
     let forged = format!("{}.{}", good.split_once('.').expect("an id").0, "0".repeat(64));
     let mut answers = Vec::new();
-    for token in [None, Some("unknown2.secret"), Some(forged.as_str()), Some(expired.as_str()), Some(elsewhere.as_str()), Some("nonsense")] {
+    for token in [None, Some("unknown2.secret"), Some(forged.as_str()), Some(expired.as_str()), Some(elsewhere.as_str()), Some("nonsense")]
+    {
         answers.push(hub.enrol(&machine, token).await);
     }
     // A certificate of its own making, and a proof by it.
@@ -191,7 +192,10 @@ async fn a_granted_machine_has_a_certificate_for_its_key_and_the_tokens_labels()
     let label = |key: &str| cluster.labels()[key].clone();
     assert_eq!((label("tier"), label("site"), label("own")), ("edge".into(), "token".into(), "x".into()));
     let status = cluster.status.expect("a status");
-    assert_eq!((status.tls_keys.len(), status.link_key, status.sid.as_deref()), (1, Some(STANDARD.encode([7; 32])), granted["sid"].as_str()));
+    assert_eq!(
+        (status.tls_keys.len(), status.link_key, status.sid.as_deref()),
+        (1, Some(STANDARD.encode([7; 32])), granted["sid"].as_str())
+    );
 }
 
 #[tokio::test]
@@ -269,10 +273,12 @@ async fn what_is_no_request_is_refused_by_field_and_what_is_too_large_by_its_lim
     let token = hub.token(json!({})).await;
     let machine = Machine::new(ID);
     for (field, wrong) in [("clusterId", json!("../x")), ("csr", json!("x")), ("linkKey", json!("x")), ("name", json!({"a": 1}))] {
-        let (code, refused) = hub.send(HERE, "/enrol", Some(&token), None, machine.body(json!({field: wrong})).to_string().into_bytes()).await;
+        let (code, refused) =
+            hub.send(HERE, "/enrol", Some(&token), None, machine.body(json!({field: wrong})).to_string().into_bytes()).await;
         assert_eq!(code, StatusCode::BAD_REQUEST, "{field}: {refused}");
     }
-    let (code, refused) = hub.send(HERE, "/enrol", Some(&token), None, machine.body(json!({"name": "Not_Valid"})).to_string().into_bytes()).await;
+    let (code, refused) =
+        hub.send(HERE, "/enrol", Some(&token), None, machine.body(json!({"name": "Not_Valid"})).to_string().into_bytes()).await;
     assert_eq!(code, StatusCode::BAD_REQUEST);
     assert!(refused["message"].as_str().is_some_and(|why| why.contains("clusterName")), "{refused}");
     assert_eq!(hub.send(HERE, "/enrol", Some(&token), None, vec![b' '; 20 << 10]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
