@@ -7,9 +7,13 @@ mod bytes;
 mod churn;
 mod crowd;
 mod fleet;
+mod hostile;
 mod latency;
 mod memory;
+mod seal;
 mod start;
+mod tls;
+mod writes;
 
 use anyhow::{Result, bail};
 
@@ -27,8 +31,14 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
+    if asked == hostile::STRANGERS {
+        return hostile::strangers(std::env::args().skip(2)).await;
+    }
+    if asked == tls::GATE {
+        return tls::gate(std::env::args().skip(2)).await;
+    }
     if asked != "all" && !figures.contains(&asked.as_str()) {
         bail!("{asked:?} is no figure; there are: {}, all", figures.join(", "));
     }
@@ -38,8 +48,12 @@ async fn main() -> Result<()> {
             "latency" => latency::measure().await?,
             "fleet" => fleet::measure().await?,
             "bytes" => bytes::measure().await?,
+            "writes" => writes::measure().await?,
             "churn" => churn::measure().await?,
             "crowd" => crowd::measure().await?,
+            "seal" => seal::measure()?,
+            "tls" => tls::measure().await?,
+            "hostile" => hostile::measure().await?,
             _ => memory::measure().await?,
         }
     }

@@ -50,6 +50,19 @@ impl Authority {
         Ok(authority)
     }
 
+    /// The authority whose certificate and key are these files; what it issues goes into `folder`, and a copy of its certificate.
+    ///
+    /// # Errors
+    /// When a file can't be read or written.
+    pub fn open(folder: &Path, certificate: &Path, key: &Path) -> Result<Self> {
+        let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()));
+        let (certificate, key) = (read(certificate)?, KeyPair::from_pem(&read(key)?).context("not a key")?);
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).context("not a certificate")?;
+        let authority = Self { folder: folder.to_owned(), certificate, issuer };
+        write(&authority.certificate_file(), &authority.certificate)?;
+        Ok(authority)
+    }
+
     /// The authority's certificate file.
     #[must_use]
     pub fn certificate_file(&self) -> PathBuf {
@@ -62,6 +75,19 @@ impl Authority {
     /// When the folder can't be written.
     pub fn user(&self, file: &str, user: &str, group: &str) -> Result<Credential> {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(file, params)
+    }
+
+    /// As [`Authority::user`], of a certificate that ended in 2020.
+    ///
+    /// # Errors
+    /// When the folder can't be written.
+    pub fn former_user(&self, file: &str, user: &str, group: &str) -> Result<Credential> {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, group);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
