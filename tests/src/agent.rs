@@ -1,6 +1,6 @@
 //! An agent of a test: the real program in its member's network, reaching the hub through relays that count and cut.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +19,7 @@ pub struct Agent {
     launch: Launch,
     /// Where and how to join.
     joining: Vec<String>,
+    kubeconfig: PathBuf,
     process: Option<Process>,
     /// Between agent and bus: every byte of the link.
     pub bus: Relay,
@@ -57,21 +58,35 @@ impl Agent {
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
             .args(["--bus", &format!("mqtts://{}", bus.address()), "--log", logging])
-            .arg("--kubeconfig")
-            .arg(member.kubeconfig())
             .arg("--data-dir")
             .arg(scratch.path().join("data"));
         let token = scratch.path().join("token").display().to_string();
         let api_address = format!("https://{}", api.address());
         let joining = ["--hub", &api_address, "--name", member.name(), "--label", "purpose=shop", "--token-file", &token];
         let joining = joining.map(str::to_owned).to_vec();
-        Ok(Agent { scratch, name: member.name().to_owned(), launch, joining, process: None, bus, api })
+        Ok(Agent {
+            scratch,
+            name: member.name().to_owned(),
+            launch,
+            joining,
+            kubeconfig: member.kubeconfig().to_owned(),
+            process: None,
+            bus,
+            api,
+        })
     }
 
     /// Says in other words where and how to join.
     #[must_use]
     pub fn with_arguments<'a>(mut self, joining: impl IntoIterator<Item = &'a str>) -> Agent {
         self.joining = joining.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Uses other credentials on the member.
+    #[must_use]
+    pub fn with_kubeconfig(mut self, kubeconfig: &Path) -> Agent {
+        self.kubeconfig = kubeconfig.to_owned();
         self
     }
 
@@ -86,7 +101,7 @@ impl Agent {
     /// # Errors
     /// It cannot be started, or does not end in time.
     pub fn command(&self, command: &[&str]) -> Result<(bool, String)> {
-        let mut process = self.launch.clone().args(command).start()?;
+        let mut process = self.launch.clone().args(command).arg("--kubeconfig").arg(&self.kubeconfig).start()?;
         let status = process.wait(COMMAND)?;
         Ok((status.success(), process.log()))
     }
@@ -96,7 +111,7 @@ impl Agent {
     /// # Errors
     /// It cannot be started.
     pub fn run(&mut self, env: &[(&str, &str)]) -> Result<()> {
-        let mut launch = self.launch.clone().args(&self.joining);
+        let mut launch = self.launch.clone().args(&self.joining).arg("--kubeconfig").arg(&self.kubeconfig);
         for (key, value) in env {
             launch = launch.env(key, value);
         }

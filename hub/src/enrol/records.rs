@@ -111,10 +111,10 @@ impl Records {
             let object = serde_json::from_value(without_nulls(body.clone())).map_err(|error| Failure::bad_request(error.to_string()))?;
             match api.create(&PostParams::default(), &object).await {
                 Err(Error::Api(status)) if status.code == 409 => {}
-                created => return created.map_err(|error| refused(error)),
+                created => return created.map_err(refused),
             }
         }
-        api.patch(&name, &PatchParams::default(), &Patch::Merge(body)).await.map_err(|error| refused(error))
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(body)).await.map_err(refused)
     }
 
     /// Waits for the controller's answer to a request as it was written.
