@@ -9,16 +9,22 @@
 //!  <------------- associated data of the seal ---------------------> <-- sealed ---->
 //! ```
 //!
+//! The nonce of a greeting is its ephemeral key (`greeting`); every other frame is sealed with ChaCha20-Poly1305 under the session's key of
+//! its direction (RFC 8439; the counter is the nonce, as Noise writes it). Bodies are padded before they are sealed (`padding`).
 //! Flags 0-7 that a reader does not know: the frame is refused. Flags 8-15: passed over.
 //! The counter of a session's direction strictly rises: it is nonce and replay guard, and never stored.
 
+use std::sync::Arc;
+
 use prost::bytes::{Buf, BufMut};
 use prost::encoding::{decode_varint, encode_varint};
-use ring::digest;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 
-use crate::id::{Nonce, SessionId};
+use crate::id::Nonce;
 use crate::limits::MAX_FRAME;
 use crate::message::Kind;
+use crate::planted::{Bug, is_planted};
+use crate::{padding, witness};
 
 /// The wire version that this crate speaks.
 pub const VERSION: u8 = 1;
@@ -26,8 +32,13 @@ pub const VERSION: u8 = 1;
 /// Bytes that sealing adds.
 pub const TAG_LEN: usize = 16;
 
-/// Most bytes that a frame adds around a body, without a nonce.
-pub const OVERHEAD: usize = 4 + 10 + TAG_LEN;
+/// Most bytes that a frame adds around a padded body, without a nonce.
+const OVERHEAD: usize = 4 + 10 + TAG_LEN;
+
+/// Bytes of the largest body that goes into a frame of at most `max_frame` bytes.
+pub fn room(max_frame: usize) -> usize {
+    padding::fitting(max_frame.saturating_sub(OVERHEAD))
+}
 
 const MUST_KNOW: u16 = 0x00ff;
 
@@ -46,6 +57,10 @@ pub enum FrameError {
     Kind(u8),
     #[error("the seal does not fit: another session, or damaged")]
     Seal,
+    #[error("the agent's key is not known yet: it greets again, or is answered once it is")]
+    Early,
+    #[error("the padding is damaged: made by another program")]
+    Padding,
     #[error("the counter did not rise: a late or repeated frame")]
     Replayed,
     #[error("the body of a {0:?} cannot be read")]
@@ -65,23 +80,29 @@ fn has_nonce(kind: Kind) -> bool {
     matches!(kind, Kind::Hello | Kind::Welcome)
 }
 
+impl Header {
+    /// The bytes in front of the nonce.
+    pub(crate) fn write(&self, frame: &mut Vec<u8>) {
+        frame.put_u8(VERSION);
+        frame.put_u16(0);
+        frame.put_u8(self.kind as u8);
+        encode_varint(self.counter, frame);
+    }
+}
+
 /// Seals and opens the frames of one direction.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key([u8; 32]);
+#[derive(Clone)]
+pub struct Key(Arc<LessSafeKey>);
 
 impl Key {
-    /// Greetings are sealed between the long-lived keys, which the trust issue brings.
-    pub fn greeting() -> Key {
-        Key([0; 32])
+    pub(crate) fn new(bytes: &[u8; 32]) -> Key {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes).expect("a ChaCha20 key has 32 bytes");
+        Key(Arc::new(LessSafeKey::new(key)))
     }
 
-    /// A Welcome fits one Hello only.
-    pub fn answering(hello: &[u8]) -> Key {
-        Key(derive(b"welcome", &[hello]))
-    }
-
-    fn tag(&self, header: &[u8], body: &[u8]) -> [u8; TAG_LEN] {
-        derive(b"null", &[&self.0, header, body])[..TAG_LEN].try_into().expect("a digest is longer than a tag")
+    /// The key that everybody knows: what it seals is a hint that anybody may have given.
+    pub fn public() -> Key {
+        Key::new(&[0; 32])
     }
 }
 
@@ -91,48 +112,26 @@ impl std::fmt::Debug for Key {
     }
 }
 
-fn derive(label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(label);
-    for part in parts {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+fn nonce(counter: u64) -> ring::aead::Nonce {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&counter.to_le_bytes());
+    ring::aead::Nonce::assume_unique_for_key(bytes)
 }
 
-/// What both sides derive from their nonces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionKeys {
-    pub id: SessionId,
-    pub up: Key,
-    pub down: Key,
+fn associated(header: &[u8]) -> Aad<&[u8]> {
+    Aad::from(if is_planted(Bug::HeaderNotSealed) { &[] } else { header })
 }
 
-impl SessionKeys {
-    pub fn agree(agent: &Nonce, hub: &Nonce) -> SessionKeys {
-        let id = derive(b"session", &[agent, hub]);
-        SessionKeys {
-            id: SessionId(u64::from_be_bytes(id[..8].try_into().expect("a digest has 32 bytes")).max(1)),
-            up: Key(derive(b"up", &[agent, hub])),
-            down: Key(derive(b"down", &[agent, hub])),
-        }
-    }
-}
-
-/// Writes a sealed frame. The null cipher of the first release leaves the body readable; its tag has the length of the true one.
+/// Writes a sealed frame; its header has no nonce.
 pub fn seal(key: &Key, header: &Header, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(OVERHEAD + 32 + body.len());
-    frame.put_u8(VERSION);
-    frame.put_u16(0);
-    frame.put_u8(header.kind as u8);
-    encode_varint(header.counter, &mut frame);
-    if let Some(nonce) = &header.nonce {
-        frame.extend_from_slice(nonce);
-    }
-    let tag = key.tag(&frame, body);
-    frame.extend_from_slice(body);
-    frame.extend_from_slice(&tag);
+    let mut frame = Vec::with_capacity(OVERHEAD + padding::padded(body.len()));
+    header.write(&mut frame);
+    let mut sealed = Vec::with_capacity(padding::padded(body.len()) + TAG_LEN);
+    sealed.extend_from_slice(body);
+    padding::pad(&mut sealed);
+    key.0.seal_in_place_append_tag(nonce(header.counter), associated(&frame), &mut sealed).expect("a frame is far below 256 GiB");
+    witness::sealed(&key.0, header.counter, body, &sealed);
+    frame.append(&mut sealed);
     frame
 }
 
@@ -175,17 +174,17 @@ fn take_nonce(rest: &mut &[u8]) -> Result<Nonce, FrameError> {
     Ok(*nonce)
 }
 
-/// Opens a frame, returns its header and body.
+/// Opens a frame that is no greeting; returns its header and body.
 ///
 /// # Errors
 /// As [`peek`], and [`FrameError::Seal`] when the key does not fit.
-pub fn open<'a>(key: &Key, frame: &'a [u8]) -> Result<(Header, &'a [u8]), FrameError> {
+pub fn open(key: &Key, frame: &[u8]) -> Result<(Header, Vec<u8>), FrameError> {
     let (header, at) = peek(frame)?;
-    let (body, tag) = frame[at..].split_at(frame.len() - at - TAG_LEN);
-    match key.tag(&frame[..at], body) == tag {
-        true => Ok((header, body)),
-        false => Err(FrameError::Seal),
-    }
+    let mut body = frame[at..].to_vec();
+    let opened = key.0.open_in_place(nonce(header.counter), associated(&frame[..at]), &mut body).map_err(|_| FrameError::Seal)?.len();
+    body.truncate(opened);
+    padding::unpad(&mut body).ok_or(FrameError::Padding)?;
+    Ok((header, body))
 }
 
 /// The receiving half of a session: opens frames, each counter once and rising.
@@ -204,7 +203,7 @@ impl Receiver {
     ///
     /// # Errors
     /// As [`open`], and [`FrameError::Replayed`] for a counter that is not above the last.
-    pub fn open<'a>(&mut self, frame: &'a [u8]) -> Result<(Header, &'a [u8]), FrameError> {
+    pub fn open(&mut self, frame: &[u8]) -> Result<(Header, Vec<u8>), FrameError> {
         let (header, body) = open(&self.key, frame)?;
         if header.counter < self.next {
             return Err(FrameError::Replayed);
@@ -233,7 +232,7 @@ impl Sender {
     /// Seals a body that is encoded already.
     pub fn seal_bytes(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
         let header = Header { kind, counter: self.next, nonce: None };
-        self.next += 1;
+        self.next += u64::from(!(is_planted(Bug::CounterRepeated) && kind == Kind::StatusAck));
         seal(&self.key, &header, body)
     }
 }
@@ -251,55 +250,74 @@ mod tests {
     use super::*;
     use crate::message::Beat;
 
-    fn keys() -> SessionKeys {
-        SessionKeys::agree(&[1; 32], &[2; 32])
+    fn keys() -> [Key; 2] {
+        [Key::new(&[1; 32]), Key::new(&[2; 32])]
     }
 
     #[test]
     fn a_frame_opens_once_and_only_with_its_key() {
-        let keys = keys();
-        let frame = Sender::new(keys.up.clone()).seal(Kind::Beat, &Beat { echo: 7, answer: false });
-        assert_eq!(Receiver::new(keys.down).open(&frame), Err(FrameError::Seal));
-        let mut receiver = Receiver::new(keys.up);
+        let [up, down] = keys();
+        let frame = Sender::new(up.clone()).seal(Kind::Beat, &Beat { echo: 7, answer: false });
+        assert_eq!(Receiver::new(down).open(&frame), Err(FrameError::Seal));
+        let mut receiver = Receiver::new(up);
         let (header, bytes) = receiver.open(&frame).unwrap();
-        assert_eq!(body::<Beat>(header.kind, bytes), Ok(Beat { echo: 7, answer: false }));
+        assert_eq!(body::<Beat>(header.kind, &bytes), Ok(Beat { echo: 7, answer: false }));
         assert_eq!(receiver.open(&frame), Err(FrameError::Replayed));
     }
 
     #[test]
+    fn nothing_of_a_body_is_readable_and_equal_bodies_differ() {
+        let [up, _] = keys();
+        let mut sender = Sender::new(up);
+        let [first, second] = [(); 2].map(|()| sender.seal_bytes(Kind::Content, b"swordfish"));
+        assert!(!first.windows(9).any(|window| window == b"swordfish"));
+        assert_eq!(first.len(), second.len());
+        assert_ne!(first[5..], second[5..]);
+    }
+
+    #[test]
     fn a_late_frame_is_a_lost_frame() {
-        let keys = keys();
-        let mut sender = Sender::new(keys.up.clone());
+        let [up, _] = keys();
+        let mut sender = Sender::new(up.clone());
         let [first, second] = [(); 2].map(|()| sender.seal(Kind::Beat, &Beat::default()));
-        let mut receiver = Receiver::new(keys.up);
+        let mut receiver = Receiver::new(up);
         assert!(receiver.open(&second).is_ok());
         assert_eq!(receiver.open(&first), Err(FrameError::Replayed));
     }
 
     #[test]
     fn unknown_low_flags_are_refused_and_unknown_high_flags_passed_over() {
-        let keys = keys();
-        let header = Header { kind: Kind::Beat, counter: 0, nonce: None };
+        let [up, _] = keys();
         for (flags, expected) in [(0x0001_u16, Err(FrameError::Flags(1))), (0x0100, Ok(()))] {
-            let mut frame = seal(&keys.up, &header, &[]);
+            let mut frame = Vec::new();
+            Header { kind: Kind::Beat, counter: 0, nonce: None }.write(&mut frame);
             frame[1..3].copy_from_slice(&flags.to_be_bytes());
-            let at = frame.len() - TAG_LEN;
-            let tag = keys.up.tag(&frame[..at], &[]);
-            frame[at..].copy_from_slice(&tag);
-            assert_eq!(open(&keys.up, &frame).map(|_| ()), expected);
+            let mut sealed = Vec::new();
+            padding::pad(&mut sealed);
+            up.0.seal_in_place_append_tag(nonce(0), Aad::from(&frame), &mut sealed).unwrap();
+            frame.append(&mut sealed);
+            assert_eq!(open(&up, &frame).map(|_| ()), expected);
         }
     }
 
     #[test]
-    fn no_bytes_panic() {
-        let keys = keys();
-        let frame = seal(&keys.up, &Header { kind: Kind::Hello, counter: 300, nonce: Some([9; 32]) }, b"body");
+    fn no_bytes_panic_and_no_damage_is_taken() {
+        let [up, _] = keys();
+        let frame = seal(&up, &Header { kind: Kind::Report, counter: 300, nonce: None }, b"body");
         for cut in 0..frame.len() {
-            assert!(open(&keys.up, &frame[..cut]).is_err());
+            assert!(open(&up, &frame[..cut]).is_err());
             let mut damaged = frame.clone();
             damaged[cut] ^= 0x55;
-            assert!(open(&keys.up, &damaged).is_err());
+            assert!(open(&up, &damaged).is_err());
         }
-        assert!(open(&keys.up, &vec![1; MAX_FRAME + 1]).is_err());
+        assert!(open(&up, &vec![1; MAX_FRAME + 1]).is_err());
+    }
+
+    #[test]
+    fn the_largest_body_of_a_frame_fits_it() {
+        for max_frame in [1_024, 2_048, 20_000, MAX_FRAME] {
+            let header = Header { kind: Kind::Content, counter: u64::MAX, nonce: None };
+            assert!(seal(&keys()[0], &header, &vec![7; room(max_frame)]).len() <= max_frame);
+        }
     }
 }

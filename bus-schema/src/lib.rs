@@ -1,7 +1,7 @@
 //! The wire between hub and agents, and the rules that both ends follow.
 //!
 //! Nothing here does IO, reads a clock or draws randomness: time and nonces are handed in, frames and decisions come out.
-//! Read in this order: [`topic`] (who says what where), [`frame`] (the envelope), [`message`] (the bodies), [`list`] and [`status`]
+//! Read in this order: [`topic`] (who says what where), [`frame`] (the envelope), [`greeting`] (how its keys are agreed on), [`message`] (the bodies), [`list`] and [`status`]
 //! (the two things that are kept equal), [`stamp`] (why something may be deleted), then the two ends, [`link::hub`] and [`link::agent`].
 //!
 //! | message | way | says |
@@ -20,14 +20,20 @@
 
 pub mod codec;
 pub mod frame;
+pub mod greeting;
 pub mod hash;
+pub mod health;
 pub mod id;
 pub mod limits;
 pub mod link;
 pub mod list;
 pub mod message;
+mod noise;
 pub mod order;
+mod padding;
 pub mod planted;
+pub mod secret;
 pub mod stamp;
 pub mod status;
 pub mod topic;
+pub mod witness;

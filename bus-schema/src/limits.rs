@@ -35,11 +35,23 @@ pub const MAX_REPEAT: Millis = 60_000;
 /// How long an acknowledgement waits for the next step, so that both travel in one message.
 pub const COALESCE: Millis = 50;
 
+/// Least time between two steps while objects are still being applied or removed; the last one waits for nothing.
+pub const COALESCE_BUSY: Millis = 500;
+
+/// Least time from any step to one that says only that objects make progress: a rollout is not told pod by pod.
+pub const PAUSE_PROGRESS: Millis = 5_000;
+
+/// Least time from any step to one that says only how objects came out: well, unwell or finished.
+pub const PAUSE_RESULT: Millis = 2_000;
+
 /// Sessions that a hub keeps open for confirmation at once, for one agent: late Hellos must not push out the true one.
 pub const MAX_PENDING_SESSIONS: usize = 4;
 
 /// Silence after which frames that cannot be opened make an agent greet again.
 pub const STALE_SESSION: Millis = 10_000;
+
+/// Heartbeats without a word of the peer, as a fraction, after which a session counts as dead: two may be lost.
+pub const LOST_HEARTBEATS: (Millis, Millis) = (5, 2);
 
 /// Least time between two greetings of one connection that a hint of the peer causes.
 pub const MIN_REGREET: Millis = 2_000;

@@ -15,10 +15,12 @@ pub enum Bug {
     StampFromTemplate,
     LateHelloEndsSession,
     QueueInsteadOfLatest,
+    HeaderNotSealed,
+    CounterRepeated,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 12] = [
         Bug::UidAsIdentity,
         Bug::AbsenceIsDelete,
         Bug::AckBeforeCommit,
@@ -29,6 +31,8 @@ impl Bug {
         Bug::StampFromTemplate,
         Bug::LateHelloEndsSession,
         Bug::QueueInsteadOfLatest,
+        Bug::HeaderNotSealed,
+        Bug::CounterRepeated,
     ];
 }
 

@@ -1,5 +1,7 @@
 //! Two processes with one identity, as a copied disk makes them.
 
+mod support;
+
 use bus_schema::hash::{Hash, HashKey};
 use bus_schema::id::{BootId, IncarnationId};
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
@@ -25,7 +27,7 @@ impl Contents for Nothing {
 }
 
 fn agent(boot: u64) -> Agent {
-    Agent::new(AgentConfig::new(BootId(boot), HashKey::public()), AgentState::default(), 0)
+    Agent::new(AgentConfig::new(BootId(boot), support::trust(), HashKey::public()), AgentState::default(), 0)
 }
 
 /// One connect: Hello, Welcome, and the first frame of the session.
@@ -45,8 +47,9 @@ fn connect(hub: &mut HubLink, agent: &mut Agent, chance: u8) {
 
 #[test]
 fn a_process_that_comes_back_after_it_was_replaced_is_a_clone_until_a_new_one_starts() {
-    let config = HubConfig { key: HashKey::public(), incarnation: IncarnationId(1), closed: Default::default() };
+    let config = HubConfig { own: support::hub(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Default::default() };
     let mut hub = HubLink::new(config, HubState::default());
+    hub.set_peer(Some(support::agent()), [0; 32], 0);
     let (mut one, mut two, mut fresh) = (agent(1), agent(2), agent(3));
     connect(&mut hub, &mut one, 1);
     connect(&mut hub, &mut one, 2);

@@ -1,5 +1,7 @@
 //! Health, drift and what runs once, in the agent's state machine.
 
+mod support;
+
 use bus_schema::hash::{Domain, HashKey};
 use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId};
 use bus_schema::limits::RETRY_REFUSED;
@@ -36,7 +38,7 @@ fn stored(content: &str) -> AgentState {
 
 /// An agent that has asked its member, which has `found`.
 fn started(state: AgentState, found: Vec<Live>) -> Agent {
-    let mut agent = Agent::new(AgentConfig::new(BootId(1), HashKey::public()), state, 0);
+    let mut agent = Agent::new(AgentConfig::new(BootId(1), support::trust(), HashKey::public()), state, 0);
     let found = found.into_iter().map(|live| Found { object: job(), version: "v1".into(), live }).collect();
     agent.surveyed(found, 0);
     agent.take_writes();
@@ -117,6 +119,19 @@ fn what_has_not_run_or_has_other_content_is_made() {
     assert!(matches!(act(&mut other, 0), Some(Action::Apply { .. })));
 }
 
+/// Found by seed 2112 of a simulation: an answer was lost, then the object refused, then the process ended.
+#[test]
+fn an_object_in_doubt_that_is_gone_after_a_restart_is_made_again() {
+    let mut agent = applied("{}");
+    let hash = agent.state().items[&job()].applied.expect("applied");
+    agent.doubt(&job(), 1);
+    assert!(matches!(act(&mut agent, 1), Some(Action::Apply { .. })));
+    agent.applied(&job(), hash, ApplyOutcome::Unavailable { code: 503, message: "try later".into() }, 1);
+    agent.take_writes();
+    let mut agent = started(agent.state().clone(), Vec::new());
+    assert!(matches!(act(&mut agent, 0), Some(Action::Apply { .. })));
+}
+
 #[test]
 fn a_refusal_is_tried_again_in_an_hour_and_not_before_whatever_the_doorbell_says() {
     let items = applied("{}").state().items.clone();
@@ -129,4 +144,15 @@ fn a_refusal_is_tried_again_in_an_hour_and_not_before_whatever_the_doorbell_says
         assert_eq!(row(&agent).0, State::Refused);
     }
     assert!(matches!(act(&mut agent, RETRY_REFUSED), Some(Action::Apply { .. })));
+}
+
+#[test]
+fn what_was_not_answered_and_is_not_there_is_made_after_a_crash() {
+    let mut agent = applied("{}");
+    agent.doubt(&job(), 2);
+    let Some(Action::Apply { hash, .. }) = act(&mut agent, 2) else { panic!("nothing to apply") };
+    agent.applied(&job(), hash, ApplyOutcome::Unavailable { code: 503, message: "try later".into() }, 3);
+    agent.take_writes();
+    let mut again = started(agent.state().clone(), Vec::new());
+    assert!(matches!(act(&mut again, 0), Some(Action::Apply { .. })));
 }

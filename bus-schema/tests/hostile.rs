@@ -1,16 +1,19 @@
 //! Bytes that nobody honest would send, to both ends: nothing panics, nothing grows.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bus_schema::frame::{self, Header, Key, Sender, SessionKeys};
+use bus_schema::frame;
+use bus_schema::greeting::{Hello, no_session};
 use bus_schema::hash::{Domain, Hash, HashKey};
 use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId};
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
 use bus_schema::link::hub::{Desired, HubConfig, HubLink, HubState};
 use bus_schema::link::{Cache, Contents};
 use bus_schema::list::{DesiredEntry, DesiredList, Wanted};
-use bus_schema::message::{Kind, Welcome};
+use bus_schema::message::Kind;
 
 struct Nothing;
 
@@ -52,10 +55,11 @@ fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
         version: "v1".into(),
         wanted: Wanted::Content { hash: content.0, size: 2, secret: false },
     };
-    let config = HubConfig { key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
+    let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
     let mut hub = HubLink::new(config, HubState::default());
+    hub.set_peer(Some(support::agent()), [0; 32], 0);
     hub.set_desired(Desired { list: Arc::new(DesiredList::new([entry], &key)), resource_version: 5 }, 0);
-    let mut agent = Agent::new(AgentConfig::new(BootId(1), key), AgentState::default(), 0);
+    let mut agent = Agent::new(AgentConfig::new(BootId(1), support::trust(), key), AgentState::default(), 0);
     agent.surveyed(Vec::new(), 0);
     agent.connected([1; 32], 0);
     let mut seen = Vec::new();
@@ -79,21 +83,21 @@ fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
 #[test]
 fn a_hundred_thousand_mutated_frames_harm_neither_end() {
     let (mut hub, mut agent, content, seen) = pair();
-    let (session, mut rng) = (SessionKeys::agree(&[1; 32], &[2; 32]), Rng(1));
-    let (mut up, mut down) = (Sender::new(session.up), Sender::new(session.down));
+    let [(mut up, _), (mut down, _)] = support::session([1, 2]);
+    let (bodies, mut rng) = (bodies(&seen), Rng(1));
     let (mut now, mut taken) = (10_000, 0_u32);
     for round in 0..100_000_u64 {
         now += 1;
-        let mut frame = seen[rng.next() as usize % seen.len()].clone();
-        for _ in 0..rng.next() % 4 {
-            let at = rng.next() as usize % frame.len();
-            frame[at] = rng.next() as u8;
-        }
-        frame.truncate(frame.len() - rng.next() as usize % 3);
-        if round % 2 == 0 {
-            // Sealed anew, so that the mutation reaches what is behind the seal.
-            frame = resealed(&frame, if round % 4 == 0 { &mut up } else { &mut down }).unwrap_or(frame);
-        }
+        let frame = match round % 2 {
+            0 => {
+                // Sealed anew, so that the mutation reaches what is behind the seal.
+                let (kind, body) = &bodies[rng.next() as usize % bodies.len()];
+                let body = mutated(body, &mut rng);
+                let sender = if round % 4 == 0 { &mut up } else { &mut down };
+                if *kind == Kind::Hello { greeting(&body, round) } else { sender.seal_bytes(*kind, &body) }
+            }
+            _ => mutated(&seen[rng.next() as usize % seen.len()], &mut rng),
+        };
         taken += u32::from(hub.frame(&frame, [2; 32], now).is_ok()) + u32::from(agent.frame(&frame, [3; 32], &Nothing, now).is_ok());
         let spoken = [agent.poll_transmit(60_000, now), hub.poll_transmit(&content, 60_000, now)];
         drop((agent.take_writes(), hub.take_writes(), agent.poll_action(now), spoken));
@@ -103,14 +107,33 @@ fn a_hundred_thousand_mutated_frames_harm_neither_end() {
     assert!(taken > 1_000, "only {taken} frames reached what is behind the seal");
 }
 
-/// The same kind and body under a true key.
-fn resealed(bytes: &[u8], sender: &mut Sender) -> Option<Vec<u8>> {
-    let (header, at) = frame::peek(bytes).ok()?;
-    let body = &bytes[at..bytes.len() - frame::TAG_LEN];
-    match header.kind {
-        Kind::Hello | Kind::Welcome | Kind::NoSession => Some(frame::seal(&Key::greeting(), &header, body)),
-        kind => Some(sender.seal_bytes(kind, body)),
+fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..rng.next() % 4 {
+        let at = rng.next() as usize % bytes.len().max(1);
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte = rng.next() as u8;
+        }
     }
+    bytes.truncate(bytes.len().saturating_sub(rng.next() as usize % 3));
+    bytes
+}
+
+/// What is behind the seals of a session with the seeds 1 and 2; of the greetings, the Hello.
+fn bodies(seen: &[Vec<u8>]) -> Vec<(Kind, Vec<u8>)> {
+    let keys = support::greetings([1, 2], b"", b"").2;
+    let opened = |frame: &Vec<u8>| {
+        let opened = frame::open(&keys.up, frame).or_else(|_| frame::open(&keys.down, frame));
+        opened.map(|(header, body)| (header.kind, body)).ok()
+    };
+    let hello = (Kind::Hello, vec![8, 1, 16, 2, 24, 3]);
+    let bodies: Vec<_> = seen.iter().filter_map(opened).chain([hello]).collect();
+    assert!(bodies.len() > 4, "the frames of the session open with its keys");
+    bodies
+}
+
+fn greeting(body: &[u8], round: u64) -> Vec<u8> {
+    Hello::seal(&support::trust(), [round as u8; 32], body).expect("it fits").frame
 }
 
 #[test]
@@ -129,7 +152,15 @@ fn random_bytes_are_refused() {
 fn a_welcome_for_another_hello_is_refused() {
     let (_, mut agent, ..) = pair();
     agent.connected([9; 32], 50_000);
-    let header = Header { kind: Kind::Welcome, counter: 0, nonce: Some([4; 32]) };
-    let forged = frame::seal(&Key::answering(b"another"), &header, &prost::Message::encode_to_vec(&Welcome::default()));
-    assert!(agent.frame(&forged, [0; 32], &Nothing, 50_000).is_err());
+    let (_, welcome, _) = support::greetings([8, 4], b"", b"");
+    assert!(agent.frame(&welcome, [0; 32], &Nothing, 50_000).is_err());
+}
+
+#[test]
+fn nobody_but_the_hub_makes_an_agent_register_again() {
+    let (_, mut agent, ..) = pair();
+    agent.connected([9; 32], 50_000);
+    while agent.poll_event().is_some() {}
+    assert!(agent.frame(&no_session(), [0; 32], &Nothing, 50_000).is_err());
+    assert_eq!(agent.poll_event(), None);
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bus_schema::hash::HashKey;
 use bus_schema::id::BootId;
 use bus_schema::link::agent::{AgentConfig, AgentEvent};
 use ring::rand::SecureRandom;
@@ -30,6 +29,9 @@ use crate::{telemetry, unregister};
 
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the engine may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the agent; exit code 64 for settings that are wrong, 1 for anything else that ends it.
 pub fn main(flags: &Flags) -> ExitCode {
@@ -58,7 +60,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         return unregister::run(&config, how.remove).await;
     }
     let stop = stop_on_signal()?;
-    let (cache, state) = Cache::open(&config.data_dir)?;
+    let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     let api = connect::connect(&source(&config)).await?;
     check(&api).await?;
     let clock = Clock::new();
@@ -72,7 +74,10 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let (task_sender, tasks) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
     let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender };
-    let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), HashKey::public()) };
+    let own = Folder::of(&config.data_dir).link()?;
+    let keys = registration.trust(own).zip(registration.hash_key());
+    let (trust, hash_key) = keys.context("the hub gave no key to seal sessions with; is it older than this agent?")?;
+    let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), trust, hash_key) };
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
@@ -81,12 +86,12 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let link = Link { address, sid, credentials, renewed: renewed.clone(), refused: refused.clone(), engine: engine.clone() };
     let link = tokio::spawn(link.run(frames, stop.clone()));
     let enroller = enroller(&config, config.hub.as_ref().unwrap_or(&registration.hub), &registration.name, &clock)?;
-    let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed };
+    let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed, engine: engine.clone() };
     let renewal = tokio::spawn(renewal.run(stop.clone()));
     let watch = tokio::spawn(watch_events(events, refused, stop.clone()));
-    let ended = ended(thread);
+    let mut ended = std::pin::pin!(ended(thread));
     tokio::select! {
-        ended = ended => {
+        ended = &mut ended => {
             stop.cancel();
             ended?;
             anyhow::bail!("the engine has ended");
@@ -95,6 +100,11 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     let _ = tokio::join!(member, link, watch, renewal);
     engine.tell(crate::engine::Input::Stop).await;
+    // The cache is closed when its thread has ended.
+    match tokio::time::timeout(GRACE, ended).await {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("the engine has not ended in {} s; what was committed is safe", GRACE.as_secs()),
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -183,7 +193,6 @@ pub(crate) fn enroller(config: &Config, hub: &str, name: &str, clock: &Clock) ->
         token: config.token()?,
         name: name.to_owned(),
         labels: config.labels.clone(),
-        link_key: None,
         data_dir: config.data_dir.clone(),
         clock: clock.clone(),
     })

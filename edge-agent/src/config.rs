@@ -50,6 +50,10 @@ pub struct Flags {
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// File with the key that seals the cache: 32 bytes or 64 hex digits [default: at-rest.key in the data folder]; made if it is missing.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_rest_key_file: Option<PathBuf>,
     /// The bus, mqtts://HOST:PORT, instead of the address that the hub gave.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +119,7 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     pub kubeconfig: Option<PathBuf>,
     pub data_dir: PathBuf,
+    pub at_rest_key_file: Option<PathBuf>,
     pub bus: Option<String>,
     pub insecure_bus: bool,
     pub max_object_bytes: u32,
@@ -152,6 +157,7 @@ impl Default for Config {
             labels: BTreeMap::new(),
             kubeconfig: None,
             data_dir: "/var/lib/clusternet-agent".into(),
+            at_rest_key_file: None,
             bus: None,
             insecure_bus: false,
             max_object_bytes: bus_schema::limits::MAX_OBJECT,

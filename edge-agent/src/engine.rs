@@ -3,6 +3,7 @@
 //! Frames are made only when the link has room (`Input::Room`), so what leaves is always the newest. A cache that cannot be written ends
 //! the process: the memory would be ahead of the disk.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, ObjectId};
 use bus_schema::link::Cache as _;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
-use bus_schema::message::Health;
+use bus_schema::message::{Health, Kind};
+use bus_schema::secret::Trust;
 use ring::rand::SecureRandom;
 
 use crate::cache::{Cache, CacheError};
@@ -28,8 +30,7 @@ const MAX_PASSED_OVER: usize = 16;
 /// Longest sleep of the thread.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What happened.
-#[derive(Debug)]
+/// What happened. Not `Debug`: frames carry objects, and no log shows them.
 pub enum Input {
     LinkUp,
     LinkDown,
@@ -49,11 +50,12 @@ pub enum Input {
     Health(ObjectId, Health, bool),
     /// The live object is not as applied.
     Drifted(ObjectId),
+    /// The keys that the next greeting is made with.
+    Trust(Trust),
     Stop,
 }
 
 /// Something to do on the member, with all that it takes.
-#[derive(Debug)]
 pub enum Task {
     Apply {
         object: ObjectId,
@@ -65,6 +67,18 @@ pub enum Task {
     },
     /// `ours` are the objects of the inventory that are not desired any more: they may go with a Namespace.
     Remove { object: ObjectId, version: String, live: Option<Live>, ours: Arc<std::collections::BTreeSet<ObjectId>> },
+}
+
+/// Bytes may be a Secret: no log shows them.
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Apply { object, hash, bytes, again, .. } => {
+                write!(f, "Apply({object}, {hash:?}, {} bytes, again: {again})", bytes.len())
+            }
+            Task::Remove { object, .. } => write!(f, "Remove({object})"),
+        }
+    }
 }
 
 /// Where decisions go.
@@ -168,6 +182,7 @@ impl Worker {
                 self.agent.disconnected();
             }
             Input::Frame(frame) => {
+                tracing::debug!(kind = ?kind_of(&frame), bytes = frame.len(), "frame down");
                 let nonce = self.nonce();
                 if let Err(error) = self.agent.frame(&frame, nonce, &self.cache, now) {
                     tracing::debug!(%error, "a frame was not taken");
@@ -188,6 +203,7 @@ impl Worker {
             Input::Facts(facts) => self.agent.set_facts(facts, now),
             Input::Health(object, health, ended) => self.agent.health(&object, health, ended, now),
             Input::Drifted(object) => self.agent.doubt(&object, now),
+            Input::Trust(trust) => self.agent.set_trust(trust),
             Input::Stop => {}
         }
     }
@@ -226,6 +242,7 @@ impl Worker {
         let now = self.now();
         let Some(room) = self.room else { return false };
         let Some(frame) = self.agent.poll_transmit(room, now) else { return false };
+        tracing::debug!(kind = ?kind_of(&frame), bytes = frame.len(), "frame up");
         hit(Point::BeforeSend);
         self.room = None;
         let sent = self.outputs.frames.try_send(frame).is_ok();
@@ -255,4 +272,9 @@ impl Worker {
         }
         true
     }
+}
+
+/// What a frame carries, for the log; nothing where its header cannot be read.
+fn kind_of(frame: &[u8]) -> Option<Kind> {
+    Some(bus_schema::frame::peek(frame).ok()?.0.kind)
 }

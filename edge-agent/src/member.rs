@@ -16,6 +16,7 @@ use crate::cluster::crd::{Established, wait_established};
 use crate::cluster::delete::{Deleted, Target, delete};
 use crate::cluster::discovery::Discovery;
 use crate::cluster::outcome::Refusal;
+use crate::cluster::secret::discreet;
 use crate::cluster::{facts, object, survey};
 use crate::config::Adopt;
 use crate::doorbell::Watcher;
@@ -120,14 +121,15 @@ impl Member {
                 tracing::info!(%object, corrected = applied.corrected, "applied");
                 (ApplyOutcome::Applied(live(applied.uid, applied.resource_version, applied.origin)), health)
             }
-            Outcome::Refused(refusal) => {
+            Outcome::Refused(mut refusal) => {
+                refusal.message = discreet(object, &refusal.message);
                 self.watcher.applied(object, None);
                 tracing::warn!(%object, code = refusal.code, refusal.message, "refused");
                 (refused(refusal), None)
             }
             Outcome::Unavailable(message) => {
                 self.watcher.applied(object, None);
-                (ApplyOutcome::Unavailable { code: 0, message }, None)
+                (ApplyOutcome::Unavailable { code: 0, message: discreet(object, &message) }, None)
             }
         }
     }

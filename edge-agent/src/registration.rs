@@ -1,8 +1,12 @@
 //! What a hub gave to this cluster, kept in the data folder so that a cold start needs no network.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use bus_schema::hash::HashKey;
 use bus_schema::id::Sid;
+use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "registration.json";
@@ -21,8 +25,9 @@ pub struct Registration {
     /// The hub's API, `https://HOST:PORT`: where certificates are renewed.
     pub hub: String,
     /// The hub's X25519 public key, base64, that sessions are sealed for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hub_link_key: Option<String>,
+    pub hub_link_key: String,
+    /// The fleet's key for content hashes, base64.
+    pub hash_key: String,
     /// When the certificate was made and when it ends, seconds since 1970.
     pub begins: u64,
     pub ends: u64,
@@ -34,7 +39,11 @@ impl Registration {
     /// Reads what was kept; `None` where nothing (readable) is.
     pub fn load(folder: &Path) -> Option<Registration> {
         let text = std::fs::read(folder.join(FILE)).ok()?;
-        serde_json::from_slice(&text).ok().filter(|registration: &Registration| registration.sid().is_some())
+        serde_json::from_slice(&text).ok().filter(Registration::is_whole)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.sid().is_some() && self.hash_key().is_some() && LinkPublic::read(&decoded(&self.hub_link_key).unwrap_or_default()).is_some()
     }
 
     /// Keeps it for the next start.
@@ -43,8 +52,9 @@ impl Registration {
     /// The folder cannot be written.
     pub fn save(&self, folder: &Path) -> std::io::Result<()> {
         let part = folder.join("registration.json.part");
-        std::fs::write(&part, serde_json::to_vec_pretty(self)?)?;
-        std::fs::File::open(&part)?.sync_all()?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
         std::fs::rename(part, folder.join(FILE))
     }
 
@@ -59,7 +69,23 @@ impl Registration {
         }
     }
 
+    /// What sessions with the hub are agreed with; `None` if the hub gave no key.
+    pub fn trust(&self, own: LinkSecret) -> Option<Trust> {
+        let peer = LinkPublic::read(&decoded(&self.hub_link_key)?)?;
+        Some(Trust { own, peer })
+    }
+
+    /// The fleet's key for content hashes; `None` if the hub gave none.
+    pub fn hash_key(&self) -> Option<HashKey> {
+        decoded(&self.hash_key)?.as_slice().try_into().ok().map(HashKey::new)
+    }
+
     pub fn sid(&self) -> Option<Sid> {
         Sid::parse(&self.sid).ok()
     }
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

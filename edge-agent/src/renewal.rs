@@ -1,6 +1,6 @@
 //! Keeps the agent's certificate good: renewed in the middle of its life, and when the bus refuses it.
 //!
-//! A renewed certificate has a new key. The link is told and connects with it; the hub lets the key before go once the new one
+//! A renewed certificate has a new key, and the agent a new key to seal sessions with. The link is told and connects with it; the hub lets the key before go once the new one
 //! was used, so nothing is refused in between.
 
 use std::sync::Arc;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::{Engine, Input};
 use crate::enrol::{EnrolError, Enroller};
 use crate::registration::Registration;
+use crate::trust::identity::Folder;
 
 /// The part of its life after which a certificate is renewed, in percent, and how much later at most: a fleet that joined
 /// at once does not renew at once. Two thirds leave time for a hub that is away.
@@ -30,6 +32,8 @@ pub struct Renewal {
     pub refused: Arc<Notify>,
     /// Rung when there is a new certificate.
     pub renewed: Arc<Notify>,
+    /// Told the new key before the link is made anew.
+    pub engine: Engine,
 }
 
 /// When a certificate is to be renewed, seconds since 1970; `chance` is from 0 to 1.
@@ -45,10 +49,13 @@ impl Renewal {
         let chance = crate::link::rand_unit();
         while stop.run_until_cancelled(self.wait(chance)).await.is_some() {
             let Some(renewed) = stop.run_until_cancelled(self.renew()).await else { return };
-            if renewed.sid != self.registration.sid || renewed.hub_link_key != self.registration.hub_link_key {
-                tracing::error!("the hub gave another bus id or link key: restarting");
+            let known = (&self.registration.sid, &self.registration.hash_key);
+            let trust = Folder::of(&self.enroller.data_dir).link().ok().and_then(|own| renewed.trust(own));
+            let Some(trust) = trust.filter(|_| (&renewed.sid, &renewed.hash_key) == known) else {
+                tracing::error!("the hub gave another bus id or other keys of the fleet: restarting");
                 return stop.cancel();
-            }
+            };
+            self.engine.tell(Input::Trust(trust)).await;
             tracing::info!(ends = renewed.ends, "the certificate is renewed");
             self.registration = renewed;
             self.renewed.notify_one();

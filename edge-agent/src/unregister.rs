@@ -32,7 +32,7 @@ pub async fn run(config: &Config, remove: bool) -> anyhow::Result<()> {
     let registration = Registration::load(&config.data_dir);
     let registration =
         registration.with_context(|| format!("data folder {}: no cluster has joined from here", config.data_dir.display()))?;
-    let (cache, state) = Cache::open(&config.data_dir)?;
+    let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     let objects = state.items.values().filter(|item| item.live.is_some()).count();
     if remove {
         let api = connect::connect(&source(config)).await?;

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bus_schema::hash::HashKey;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,10 +23,11 @@ use crate::controller::registration::{Directory, Issuing};
 use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::core::guard::fleet::Words;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
-use crate::store::Store;
+use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
 use crate::{enrol, https, kinds, sync, telemetry, tls};
 
@@ -80,7 +84,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
     let stop = stop_on_signal()?;
     let folder = Folder::open(&config.data_dir)?;
-    let store = Store::open(folder.path())?;
+    let options = StoreOptions { key_file: config.at_rest_key_file.clone(), ..StoreOptions::default() };
+    let store = Store::open_with(folder.path(), options)?;
     let listener = https::listen(config.api_listen).await?;
     let api_addr = listener.local_addr()?;
     let (sessions_sender, sessions) = mpsc::channel(SESSIONS);
@@ -101,16 +106,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let state = ApiState::new(store.clone(), kinds::schemas(), Authenticator::new(&admin), config.member_max_object_bytes);
 
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
-    let issuing = Issuing { authority: authority.clone(), lifetime: config.certificate_lifetime(), hub_link_key: None };
+    let (link, hash) = (folder.link_secret()?, folder.hash_key()?);
+    let hub_link_key = STANDARD.encode(link.public().0);
+    let issuing = Issuing { authority: authority.clone(), lifetime: config.certificate_lifetime(), hub_link_key };
     let directory = Directory::default();
     let registering =
         registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
     let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
-    let hub = sync::hub_config(&store).await?;
-    tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
-    let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory);
+    let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
+    let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
+    let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
     let router = enrol::router(enrolment).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
     let kubeconfig = folder.announce(&endpoints, &authority.borrow().pem(), &admin)?;
@@ -148,7 +156,8 @@ fn start_controllers(
     let (statuses_sender, statuses) = latest::channel();
     let (reports_sender, reports) = latest::channel();
     let (position_sender, position) = watch::channel(planner::Position::default());
-    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender };
+    let (words_sender, words) = watch::channel(Arc::<Words>::default());
+    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, words: words_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     tasks.spawn("keys", keys::run(client.clone(), registering.directory.clone(), used, tasks.stop.clone()));
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
@@ -158,7 +167,7 @@ fn start_controllers(
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }
 
 struct Tasks {

@@ -27,6 +27,10 @@ pub struct Flags {
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// File with the key that seals the database: 32 bytes or 64 hex digits [default: at-rest.key in the data folder, made at the first start].
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_rest_key_file: Option<PathBuf>,
     /// Where the Kubernetes API listens; port 0 takes a free one [default: 127.0.0.1:8443].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +71,11 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guard_share: Option<u8>,
+    /// Percent of the objects of all clusters together that an edit of more than 10 clusters may remove without being confirmed; 0 asks
+    /// never [default: 20].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard_fleet_share: Option<u8>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +91,7 @@ pub struct Flags {
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub data_dir: PathBuf,
+    pub at_rest_key_file: Option<PathBuf>,
     pub api_listen: SocketAddr,
     pub bus_listen: SocketAddr,
     pub bus_address: Option<String>,
@@ -92,6 +102,7 @@ pub struct Config {
     pub member_max_object_bytes: usize,
     pub insecure_bus: bool,
     pub guard_share: u8,
+    pub guard_fleet_share: u8,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -108,6 +119,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             data_dir: default_folder(),
+            at_rest_key_file: None,
             api_listen: SocketAddr::from(([127, 0, 0, 1], 8443)),
             bus_listen: SocketAddr::from(([127, 0, 0, 1], 8883)),
             bus_address: None,
@@ -118,6 +130,7 @@ impl Default for Config {
             member_max_object_bytes: bus_schema::limits::MAX_OBJECT as usize,
             insecure_bus: false,
             guard_share: 50,
+            guard_fleet_share: 20,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -181,8 +194,10 @@ impl Config {
         if self.member_max_object_bytes < 1024 {
             wrong.push(format!("member_max_object_bytes: {} must be at least 1024", self.member_max_object_bytes));
         }
-        if self.guard_share > 100 {
-            wrong.push(format!("guard_share: {} is no percentage: use 1 to 100, or 0 to hold nothing", self.guard_share));
+        for (name, share) in [("guard_share", self.guard_share), ("guard_fleet_share", self.guard_fleet_share)] {
+            if share > 100 {
+                wrong.push(format!("{name}: {share} is no percentage: use 1 to 100, or 0 to hold nothing"));
+            }
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bus_schema::secret::LinkSecret;
 use ring::rand::SecureRandom;
 use serde_json::json;
 
@@ -60,6 +61,43 @@ impl Folder {
         let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         self.write_secret(name, token.as_bytes())?;
         Ok(token)
+    }
+
+    /// The key that sessions with agents are agreed with, made at the first start.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or holds something else.
+    pub fn link_secret(&self) -> anyhow::Result<LinkSecret> {
+        Ok(LinkSecret::new(self.random("link.key")?))
+    }
+
+    /// The fleet's key for content hashes, made at the first start; agents are given it when they join.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or holds something else.
+    pub fn hash_key(&self) -> anyhow::Result<[u8; 32]> {
+        self.random("hash.key")
+    }
+
+    /// 32 random bytes that are kept.
+    fn random(&self, name: &str) -> anyhow::Result<[u8; 32]> {
+        let path = self.file(name);
+        match std::fs::read(&path) {
+            Ok(found) => found.try_into().map_err(|found: Vec<u8>| {
+                anyhow::anyhow!(
+                    "{} has {} bytes and not 32: restore it; without it every agent must join again",
+                    path.display(),
+                    found.len()
+                )
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut made = [0; 32];
+                ring::rand::SystemRandom::new().fill(&mut made).map_err(|_| anyhow::anyhow!("the system has no randomness"))?;
+                self.write_secret(name, &made)?;
+                Ok(made)
+            }
+            Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        }
     }
 
     /// Writes a file that only the owner may read; never half a file.

@@ -44,11 +44,11 @@ fn hub() -> Hub {
     let client = hub::api::client(&state, Identity::admin("hub"));
     let (sender, authority) = watch::channel(Arc::new(Authority::make().expect("a CA")));
     let (directory, stop) = (Directory::default(), CancellationToken::new());
-    let issuing = Issuing { authority: authority.clone(), lifetime: Duration::from_secs(3600), hub_link_key: None };
+    let issuing = Issuing { authority: authority.clone(), lifetime: Duration::from_secs(3600), hub_link_key: "hub".to_owned() };
     let bus_address = "mqtts://hub:8883".to_owned();
     let config = registration::Config { real_namespaces: false, bus_address, issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory));
+    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory, &[7; 32]));
     Hub { router, client, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
 }
 

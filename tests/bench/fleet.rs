@@ -5,19 +5,21 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bus_schema::hash::{Hash, HashKey};
-use bus_schema::id::{BootId, Sid};
+use bus_schema::id::{BootId, ObjectId, Sid};
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin, RemoveOutcome};
+use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
 use bus_schema::topic::{Direction, Topic};
 use edge_agent::link::credentials::Credentials;
 use edge_agent::trust::clock::Clock;
 use rcgen::{CertificateParams, KeyPair};
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
-use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
-use tests::{App, Hub, Scratch};
+use tests::{App, Hub, Scratch, Statuses};
 
 use crate::{figure, percentile};
 
@@ -30,16 +32,18 @@ pub async fn measure() -> Result<()> {
     let scratch = Scratch::create("fleet")?;
     let identities = tokio::task::block_in_place(|| register(&hub, scratch.path()))?;
     let bus = hub.bus();
-    for (index, (sid, credentials)) in identities.into_iter().enumerate() {
-        tokio::spawn(agent(bus.port(), sid, credentials, index as u64 + 1));
+    let sids: Vec<Sid> = identities.iter().map(|identity| identity.sid).collect();
+    let key = hash_key(&hub)?;
+    for (index, identity) in identities.into_iter().enumerate() {
+        tokio::spawn(agent(bus.port(), identity, key.clone(), index as u64 + 1));
     }
-    let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let database = hub.statuses()?;
     let app = App::load()?;
     tokio::task::block_in_place(|| -> Result<()> {
         hub.kubectl().apply(app.objects())?;
         hub.kubectl().apply(app.subscription())?;
         let begun = Instant::now();
-        wait(&database, "SELECT count(*) FROM link_status WHERE state = 1 AND kind != ''", AGENTS * 35)?;
+        all_applied(&database, &sids)?;
         figure("fleet: 35 objects applied by 100 agents", begun.elapsed().as_secs_f64() * 1e3, "ms", "-", "-");
         let (mut each, mut last) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
@@ -54,8 +58,35 @@ pub async fn measure() -> Result<()> {
     })
 }
 
+/// What one agent was given.
+pub struct Identity {
+    pub sid: Sid,
+    pub credentials: Credentials,
+    trust: Trust,
+}
+
+/// The fleet's key for content hashes, as the hub keeps it.
+pub fn hash_key(hub: &Hub) -> Result<HashKey> {
+    let key: [u8; 32] = std::fs::read(hub.data().join("hash.key"))?.try_into().ok().context("the hub's hash.key has 32 bytes")?;
+    Ok(HashKey::new(&key))
+}
+
+/// What each agent has applied of the object that is changed.
+pub fn applied(database: &Statuses) -> Result<BTreeMap<Sid, Hash>> {
+    let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
+    let rows = database.clusters()?.into_iter().map(|sid| Ok(database.applied(sid, &object)?.map(|hash| (sid, hash))));
+    rows.filter_map(Result::transpose).collect()
+}
+
+/// Every agent's own key for sealed sessions.
+fn link_secret(cluster_id: &str) -> LinkSecret {
+    let mut bytes = [1; 32];
+    bytes[..cluster_id.len().min(32)].copy_from_slice(&cluster_id.as_bytes()[cluster_id.len().saturating_sub(32)..]);
+    LinkSecret::new(bytes)
+}
+
 /// Makes a key for each agent and lets the hub sign it: an administrator may write requests without a token.
-pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<(Sid, Credentials)>> {
+pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<Identity>> {
     let mut requests = String::new();
     for index in 0..AGENTS {
         let id = format!("00000000-0000-4000-8000-{index:012}");
@@ -66,7 +97,8 @@ pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<(Sid, Credentials)>> {
         let request = json!({
             "apiVersion": "clusters.clusternet.io/v1beta1", "kind": "ClusterRegistrationRequest",
             "metadata": {"name": format!("clusternet-{id}")},
-            "spec": {"clusterId": id, "clusterName": format!("stub-{index}"), "clusterLabels": {"purpose": "shop"}, "csr": csr},
+            "spec": {"clusterId": id, "clusterName": format!("stub-{index}"), "clusterLabels": {"purpose": "shop"}, "csr": csr,
+                "linkKey": STANDARD.encode(link_secret(&id).public().0)},
         });
         requests.push_str(&format!("---\n{request}\n"));
     }
@@ -78,23 +110,20 @@ pub fn register(hub: &Hub, folder: &Path) -> Result<Vec<(Sid, Credentials)>> {
 }
 
 /// Keeps what one agent was given as agents keep it.
-fn taken(hub: &Hub, folder: &Path, item: &Value) -> Result<(Sid, Credentials)> {
+fn taken(hub: &Hub, folder: &Path, item: &Value) -> Result<Identity> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let folder = folder.join(text(&item["spec"]["clusterId"]));
+    let id = text(&item["spec"]["clusterId"]);
+    let folder = folder.join(&id);
+    let peer = LinkPublic::read(&STANDARD.decode(text(&item["status"]["hubLinkKey"]))?).context("the hub has a key")?;
     std::fs::write(folder.join("tls.crt"), text(&item["status"]["certificate"]))?;
     std::fs::copy(hub.data().join("ca.crt"), folder.join("ca.crt"))?;
-    Ok((Sid::parse(&text(&item["status"]["sid"]))?, Credentials::new(&folder, Clock::new())))
+    let (sid, credentials) = (Sid::parse(&text(&item["status"]["sid"]))?, Credentials::new(&folder, Clock::new()));
+    Ok(Identity { sid, credentials, trust: Trust { own: link_secret(&id), peer } })
 }
 
 /// Milliseconds until each agent's *applied* was committed on the hub, from before kubectl was started.
-fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
-    let sql = "SELECT sid, hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
-    let read = || -> Result<BTreeMap<String, Vec<u8>>> {
-        let mut query = database.prepare_cached(sql)?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
-    };
-    let (before, begun) = (read()?, Instant::now());
+fn change(hub: &Hub, database: &Statuses, round: usize) -> Result<Vec<f64>> {
+    let (before, begun) = (applied(database)?, Instant::now());
     hub.kubectl().run([
         "patch",
         "configmap",
@@ -107,8 +136,8 @@ fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
     ])?;
     let mut done = BTreeMap::new();
     while done.len() < AGENTS {
-        let now = read()?;
-        for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| sid.clone()) {
+        let now = applied(database)?;
+        for sid in now.iter().filter(|(sid, hash)| before.get(*sid) != Some(hash)).map(|(sid, _)| *sid) {
             done.entry(sid).or_insert_with(|| begun.elapsed().as_secs_f64() * 1e3);
         }
         anyhow::ensure!(begun.elapsed() < SOON, "{} of {AGENTS} agents applied round {round}", done.len());
@@ -119,11 +148,15 @@ fn change(hub: &Hub, database: &Connection, round: usize) -> Result<Vec<f64>> {
     Ok(times)
 }
 
-pub fn wait(database: &Connection, sql: &str, count: usize) -> Result<()> {
+/// Waits until every agent has a row for each object and one for its list, and the last objects of all are applied.
+pub fn all_applied(database: &Statuses, sids: &[Sid]) -> Result<()> {
     let deadline = Instant::now() + SOON;
-    while database.query_row(sql, [], |row| row.get::<_, i64>(0))? < count as i64 {
-        anyhow::ensure!(Instant::now() < deadline, "not reached in time: {sql}");
-        std::thread::sleep(Duration::from_millis(2));
+    let shop = |sid: &Sid| Ok::<_, anyhow::Error>(database.applied_count(*sid)? >= 35);
+    for sid in sids {
+        while !shop(sid)? {
+            anyhow::ensure!(Instant::now() < deadline, "agent {sid} has not applied 35 objects in time");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
     Ok(())
 }
@@ -157,7 +190,8 @@ impl Memory {
 }
 
 /// One agent, until the program ends.
-pub async fn agent(port: u16, sid: Sid, mut credentials: Credentials, number: u64) -> Result<()> {
+pub async fn agent(port: u16, identity: Identity, key: HashKey, number: u64) -> Result<()> {
+    let Identity { sid, mut credentials, trust } = identity;
     let (begun, nonce) = (Instant::now(), |salt: u64| [(number ^ salt) as u8; 32]);
     let now = || begun.elapsed().as_millis() as u64;
     let mut options = MqttOptions::new(sid.as_str(), "127.0.0.1", port);
@@ -165,7 +199,7 @@ pub async fn agent(port: u16, sid: Sid, mut credentials: Credentials, number: u6
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(credentials.client()?)));
     let (client, mut events) = AsyncClient::new(options, 4);
     let up = Topic::Main(sid, Direction::Up).to_string();
-    let mut core = Agent::new(AgentConfig::new(BootId(number), HashKey::public()), AgentState::default(), 0);
+    let mut core = Agent::new(AgentConfig::new(BootId(number), trust, key), AgentState::default(), 0);
     let mut memory = Memory::default();
     core.surveyed(Vec::new(), 0);
     let mut room = false;

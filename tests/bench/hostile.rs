@@ -2,18 +2,19 @@
 //! with them, in turns of one run. The strangers are a process of their own that stands back (`nice`), as they have machines of their
 //! own: what is measured is what they cost the hub.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use bus_schema::hash::Hash;
+use bus_schema::id::Sid;
 use kube::api::{Patch, PatchParams};
-use rusqlite::{Connection, OpenFlags};
 use rustls::ClientConfig;
 use serde_json::json;
-use tests::{App, Authority, Hub, Launch, Process, Scratch, bus};
+use tests::{App, Authority, Hub, Launch, Process, Scratch, Statuses, bus};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -42,17 +43,18 @@ pub async fn measure() -> Result<()> {
     let hub = Hub::start_with(&[], &["--log", "info"])?;
     let identities = tokio::task::block_in_place(|| fleet::register(&hub, scratch.path()))?;
     let (mut client, mut agents) = (None, JoinSet::new());
-    for (number, (sid, mut credentials)) in (1..).zip(identities) {
-        client = Some(credentials.client()?);
-        agents.spawn(fleet::agent(hub.bus().port(), sid, credentials, number));
+    let (key, sids) = (fleet::hash_key(&hub)?, identities.iter().map(|identity| identity.sid).collect::<Vec<_>>());
+    for (number, mut identity) in (1..).zip(identities) {
+        client = Some(identity.credentials.client()?);
+        agents.spawn(fleet::agent(hub.bus().port(), identity, key.clone(), number));
     }
     let client = client.context("there are agents")?;
-    let database = Connection::open_with_flags(hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let database = hub.statuses()?;
     let app = App::load()?;
     tokio::task::block_in_place(|| -> Result<()> {
         hub.kubectl().apply(app.objects())?;
         hub.kubectl().apply(app.subscription())?;
-        fleet::wait(&database, "SELECT count(*) FROM link_status WHERE state = 1 AND kind != ''", fleet::AGENTS * 35)
+        fleet::all_applied(&database, &sids)
     })?;
     let resident = |hub: &Hub| Ok::<_, anyhow::Error>(hub.process().context("the hub runs")?.memory()?.resident_kib as f64 / 1024.0);
     let alone = resident(&hub)?;
@@ -90,11 +92,11 @@ pub async fn measure() -> Result<()> {
 }
 
 /// Milliseconds of each agent from the write of each change to its *applied* in the hub's database.
-async fn changes(hub: &Hub, database: &Connection, first: usize) -> Result<Vec<f64>> {
+async fn changes(hub: &Hub, database: &Statuses, first: usize) -> Result<Vec<f64>> {
     let maps = latency::config_maps(&hub.data().join("admin.kubeconfig")).await?;
     let mut times = Vec::new();
     for round in first..first + ROUNDS {
-        let before = applied(database)?;
+        let before = fleet::applied(database)?;
         let patch = Patch::Merge(json!({"data": {"round": round.to_string()}}));
         let begun = Instant::now();
         maps.patch("feature-flags", &PatchParams::default(), &patch).await?;
@@ -104,18 +106,10 @@ async fn changes(hub: &Hub, database: &Connection, first: usize) -> Result<Vec<f
     Ok(times)
 }
 
-/// The bus ids that have the object applied, each with its content.
-fn applied(database: &Connection) -> Result<BTreeSet<(String, Vec<u8>)>> {
-    let sql = "SELECT sid, hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
-    let mut query = database.prepare_cached(sql)?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-fn all_applied(database: &Connection, before: &BTreeSet<(String, Vec<u8>)>, begun: Instant) -> Result<Vec<f64>> {
+fn all_applied(database: &Statuses, before: &BTreeMap<Sid, Hash>, begun: Instant) -> Result<Vec<f64>> {
     let (mut done, mut times) = (BTreeSet::new(), Vec::new());
     while done.len() < fleet::AGENTS {
-        for (sid, _) in applied(database)?.into_iter().filter(|row| !before.contains(row)) {
+        for (sid, _) in fleet::applied(database)?.into_iter().filter(|(sid, hash)| before.get(sid) != Some(hash)) {
             if done.insert(sid) {
                 times.push(begun.elapsed().as_secs_f64() * 1e3);
             }

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use bus_schema::hash::Hash;
+use bus_schema::id::ObjectId;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
-use tests::Road;
+use tests::{Road, Statuses};
 
 use crate::{figure, percentile};
 
@@ -19,7 +20,7 @@ pub async fn measure() -> Result<()> {
     road.ship()?;
     let hub = config_maps(&road.hub.data().join("admin.kubeconfig")).await?;
     let member = config_maps(road.member.kubeconfig()).await?;
-    let database = Connection::open_with_flags(road.hub.data().join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let database = road.hub.statuses()?;
     let (mut writes, mut arrivals, mut acknowledged) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let before = applied_hash(&database)?;
@@ -78,12 +79,13 @@ async fn arrives(member: Api<DynamicObject>, round: String) -> Result<Instant> {
 }
 
 /// The content that the hub has committed as applied: read in its database, not asked of the program.
-fn applied_hash(database: &Connection) -> Result<Vec<u8>> {
-    let sql = "SELECT hash FROM link_status WHERE kind = 'ConfigMap' AND name = 'feature-flags' AND state = 1";
-    database.query_row(sql, [], |row| row.get(0)).context("the hub has not committed the object as applied")
+fn applied_hash(database: &Statuses) -> Result<Hash> {
+    let sid = *database.clusters()?.first().context("a cluster")?;
+    let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
+    database.applied(sid, &object)?.context("the hub has not committed the object as applied")
 }
 
-fn changed(database: &Connection, before: Vec<u8>) -> Result<Instant> {
+fn changed(database: &Statuses, before: Hash) -> Result<Instant> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if applied_hash(database).is_ok_and(|hash| hash != before) {

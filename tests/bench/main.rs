@@ -10,8 +10,10 @@ mod fleet;
 mod hostile;
 mod latency;
 mod memory;
+mod seal;
 mod start;
 mod tls;
+mod writes;
 
 use anyhow::{Result, bail};
 
@@ -29,7 +31,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "tls", "hostile"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked == hostile::STRANGERS {
         return hostile::strangers(std::env::args().skip(2)).await;
@@ -46,8 +48,10 @@ async fn main() -> Result<()> {
             "latency" => latency::measure().await?,
             "fleet" => fleet::measure().await?,
             "bytes" => bytes::measure().await?,
+            "writes" => writes::measure().await?,
             "churn" => churn::measure().await?,
             "crowd" => crowd::measure().await?,
+            "seal" => seal::measure()?,
             "tls" => tls::measure().await?,
             "hostile" => hostile::measure().await?,
             _ => memory::measure().await?,

@@ -42,13 +42,21 @@ impl Agent {
     /// # Errors
     /// The relays cannot listen.
     pub fn prepare(hub: &Hub, member: &Member) -> Result<Agent> {
+        Agent::prepare_logging(hub, member, "info,edge_agent=debug")
+    }
+
+    /// As [`Agent::prepare`], logging what a filter lets through.
+    ///
+    /// # Errors
+    /// As [`Agent::prepare`].
+    pub fn prepare_logging(hub: &Hub, member: &Member, logging: &str) -> Result<Agent> {
         let gateway = member.site().gateway();
         let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
         let scratch = Scratch::create("agent")?;
         std::fs::write(scratch.path().join("token"), hub.token(&[])?)?;
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
-            .args(["--bus", &format!("mqtts://{}", bus.address()), "--log", "info,edge_agent=debug"])
+            .args(["--bus", &format!("mqtts://{}", bus.address()), "--log", logging])
             .arg("--kubeconfig")
             .arg(member.kubeconfig())
             .arg("--data-dir")
@@ -143,6 +151,13 @@ impl Agent {
 
     pub fn data(&self) -> PathBuf {
         self.scratch.path().join("data")
+    }
+
+    /// The frames that its log tells of, one line each, in order: what they carried, which way, and their bytes without MQTT.
+    pub fn frames(&self) -> Vec<String> {
+        let log = self.process.as_ref().map_or(String::new(), Process::log);
+        let told = log.lines().filter_map(|line| line.split_once("edge_agent::engine: ").or_else(|| line.split_once("DEBUG ")));
+        told.map(|(_, what)| what.to_owned()).filter(|what| what.contains("frame up") || what.contains("frame down")).collect()
     }
 
     /// The end of its log.

@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use at_rest::{KeyFile, Sealer};
+use bus_schema::hash::Hash;
+use bus_schema::id::{ObjectId, Sid};
+use bus_schema::status::State;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::{Kubectl, Launch, Member, Process, Scratch, workspace_program};
 
@@ -29,6 +34,14 @@ impl Hub {
     /// It does not come up; the message holds the end of its log.
     pub fn start(members: &[&Member]) -> Result<Hub> {
         Hub::start_with(members, &[])
+    }
+
+    /// As [`Hub::start`], logging what a filter lets through.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_logging(members: &[&Member], logging: &str) -> Result<Hub> {
+        Hub::start_with(members, &["--log", logging])
     }
 
     /// Starts a hub with further arguments.
@@ -123,6 +136,30 @@ impl Hub {
         Ok(())
     }
 
+    /// Stops it from running without ending it.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.process.as_mut().context("the hub is not running")?.freeze()
+    }
+
+    /// Lets a frozen hub run on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&mut self) -> Result<()> {
+        self.process.as_mut().context("the hub is not running")?.thaw()
+    }
+
+    /// What one cluster has told of one object, read in the database and not asked of the program.
+    ///
+    /// # Errors
+    /// The database or its key cannot be read.
+    pub fn statuses(&self) -> Result<Statuses> {
+        Statuses::open(&self.data())
+    }
+
     /// Copies the database of a stopped hub.
     ///
     /// # Errors
@@ -160,6 +197,49 @@ impl Hub {
     /// The end of its log.
     pub fn log(&self) -> String {
         self.process.as_ref().map_or(String::new(), Process::log_tail)
+    }
+}
+
+/// The status tables of a hub, as committed.
+pub struct Statuses {
+    connection: Connection,
+    sealer: Sealer,
+}
+
+impl Statuses {
+    fn open(folder: &Path) -> Result<Statuses> {
+        let connection = Connection::open_with_flags(folder.join("hub.sqlite"), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let sealer = Sealer::new(&KeyFile::new(None, folder).require()?)?;
+        Ok(Statuses { connection, sealer })
+    }
+
+    /// The clusters that have rows.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn clusters(&self) -> Result<Vec<Sid>> {
+        let mut query = self.connection.prepare_cached("SELECT sid FROM link")?;
+        let found = query.query_map([], |row| row.get::<_, String>(0))?;
+        found.map(|sid| Ok(Sid::parse(&sid?)?)).collect()
+    }
+
+    /// The hash of an object that a cluster has applied.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn applied(&self, sid: Sid, object: &ObjectId) -> Result<Option<Hash>> {
+        let found = hub::sync::status_of(&self.connection, &self.sealer, sid, object)?;
+        Ok(found.filter(|status| status.state == State::Applied).and_then(|status| status.hash))
+    }
+
+    /// How many objects a cluster has applied.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn applied_count(&self, sid: Sid) -> Result<usize> {
+        let state = hub::sync::load(&self.connection, &self.sealer, sid)?;
+        let applied = state.table.rows.iter().filter(|(object, status)| !object.kind.is_empty() && status.state == State::Applied);
+        Ok(applied.count())
     }
 }
 

@@ -49,6 +49,14 @@ impl Road {
     pub fn between(member: Member, others: &[&Member]) -> Result<Road> {
         let hub = Hub::start(&[&[&member], others].concat())?;
         let agent = Agent::start(&hub, &member)?;
+        Road::of(member, hub, agent)
+    }
+
+    /// Of parts that run.
+    ///
+    /// # Errors
+    /// The cluster is not registered.
+    pub fn of(member: Member, hub: Hub, agent: Agent) -> Result<Road> {
         let road = Road { agent, hub, member, begun: Instant::now() };
         road.hub.kubectl().wait_until(["mcls", "-A"], SOON, |found| found["items"].as_array().is_some_and(|items| !items.is_empty()))?;
         Ok(road)

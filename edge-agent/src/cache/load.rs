@@ -1,43 +1,41 @@
 //! Rows to the state that the agent starts from. Content bytes stay on the disk.
 
-use bus_schema::codec::Mode;
+use at_rest::{OVERHEAD, Sealer};
 use bus_schema::hash::Hash;
-use bus_schema::id::{BundleId, IncarnationId, ObjectId};
-use bus_schema::link::agent::{AgentState, Ended, Item, Live, Origin, Partial, Removal, StoredList};
+use bus_schema::id::IncarnationId;
+use bus_schema::link::agent::{AgentState, StoredList};
 use bus_schema::stamp::Stamp;
-use rusqlite::types::Type;
+use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-pub(super) fn load(connection: &Connection) -> rusqlite::Result<AgentState> {
+use super::rows::{self, Id, ItemRow, PartialRow, RemovalRow, Table, damaged};
+
+pub(super) fn load(connection: &Connection, sealer: &Sealer) -> rusqlite::Result<AgentState> {
     let mut state = AgentState {
-        last_session: number(connection, "session")?,
-        order: number(connection, "order")?,
-        list: list(connection)?,
-        facts: meta(connection, "facts")?.unwrap_or_default(),
+        last_session: number(connection, sealer, "session")?,
+        order: number(connection, sealer, "order")?,
+        list: list(connection, sealer)?,
+        facts: meta(connection, sealer, "facts")?.unwrap_or_default(),
         ..AgentState::default()
     };
-    each(connection, "SELECT hash, length(bytes) FROM content", |row| {
-        state.contents.insert(hash(row, 0)?, row.get(1)?);
+    each(connection, "SELECT id, hash, length(bytes) FROM content", |row| {
+        let hash = rows::open(sealer, Table::ContentHash, &row.get(0)?, row, 1)?;
+        let hash = Hash::read(&hash).ok_or_else(|| foreign(1))?;
+        state.contents.insert(hash, row.get::<_, u32>(2)?.saturating_sub(OVERHEAD as u32));
         Ok(())
     })?;
-    each(connection, "SELECT hash, mode, base, size, total, etag, received FROM partial", |row| {
-        state.partials.insert(hash(row, 0)?, partial(row)?);
+    table(connection, sealer, Table::Partial, |bytes| {
+        let (hash, partial) = decode::<PartialRow>(bytes)?.read().ok_or_else(|| foreign(1))?;
+        state.partials.insert(hash, partial);
         Ok(())
     })?;
-    each(connection, "SELECT grp, kind, namespace, name, version, uid, resource_version, origin, applied FROM item", |row| {
-        state.items.insert(object(row)?, item(row)?);
+    table(connection, sealer, Table::Item, |bytes| {
+        let (object, item) = decode::<ItemRow>(bytes)?.read().ok_or_else(|| foreign(1))?;
+        state.items.insert(object, item);
         Ok(())
     })?;
-    each(connection, "SELECT grp, kind, namespace, name, hash, failed FROM ended", |row| {
-        let ended = Ended { hash: hash(row, 4)?, failed: row.get(5)? };
-        // An older agent may have written the item since.
-        if let Some(item) = state.items.get_mut(&object(row)?).filter(|item| item.applied == Some(ended.hash)) {
-            item.ended = Some(ended);
-        }
-        Ok(())
-    })?;
-    each(connection, "SELECT grp, kind, namespace, name, bundle, incarnation, resource_version, proven FROM removal", |row| {
-        state.removals.insert((object(row)?, BundleId(unsigned(row, 4)?)), removal(row)?);
+    table(connection, sealer, Table::Removal, |bytes| {
+        state.removals.extend([decode::<RemovalRow>(bytes)?.read()]);
         Ok(())
     })?;
     Ok(state)
@@ -52,67 +50,46 @@ fn each(connection: &Connection, sql: &str, mut take: impl FnMut(&Row<'_>) -> ru
     Ok(())
 }
 
-fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
-    connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+fn table(
+    connection: &Connection,
+    sealer: &Sealer,
+    table: Table,
+    mut take: impl FnMut(&[u8]) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let sql = format!("SELECT id, sealed FROM row WHERE tbl = {}", table as u8);
+    each(connection, &sql, |row| take(&rows::open(sealer, table, &row.get(0)?, row, 1)?))
 }
 
-fn number(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
-    match meta(connection, key)? {
+fn decode<T: Message + Default>(bytes: &[u8]) -> rusqlite::Result<T> {
+    T::decode(bytes).map_err(|error| damaged(1, error))
+}
+
+fn meta(connection: &Connection, sealer: &Sealer, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    let id: Id = rows::meta_id(sealer, key);
+    let sql = "SELECT sealed FROM row WHERE tbl = ?1 AND id = ?2";
+    connection.query_row(sql, (Table::Meta as u8, id), |row| rows::open(sealer, Table::Meta, &id, row, 0)).optional()
+}
+
+fn number(connection: &Connection, sealer: &Sealer, key: &str) -> rusqlite::Result<u64> {
+    match meta(connection, sealer, key)? {
         None => Ok(0),
-        Some(bytes) => bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged(0)),
+        Some(bytes) => bytes.try_into().map(u64::from_be_bytes).map_err(|_| foreign(0)),
     }
 }
 
-fn list(connection: &Connection) -> rusqlite::Result<Option<StoredList>> {
-    let Some(bytes) = meta(connection, "list")? else { return Ok(None) };
-    let stamp: [u8; 16] = meta(connection, "stamp")?.and_then(|stamp| stamp.try_into().ok()).ok_or_else(|| damaged(0))?;
-    let (incarnation, resource_version) = stamp.split_at(8);
-    let read = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("a stamp is two numbers of 8 bytes"));
-    let stamp = Stamp { incarnation: IncarnationId(read(incarnation)), resource_version: read(resource_version) };
-    Ok(Some(StoredList { bytes, stamp, recover: meta(connection, "recover")?.is_some_and(|flag| flag == [1]) }))
+fn list(connection: &Connection, sealer: &Sealer) -> rusqlite::Result<Option<StoredList>> {
+    let Some(bytes) = meta(connection, sealer, "list")? else { return Ok(None) };
+    let stamp = meta(connection, sealer, "stamp")?.ok_or_else(|| foreign(0))?;
+    let recover = meta(connection, sealer, "recover")?.is_some_and(|flag| flag == [1]);
+    Ok(Some(StoredList { bytes, stamp: stamp_of(&stamp)?, recover }))
 }
 
-fn damaged(column: usize) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Blob, "a value that this agent did not write".into())
+/// A stamp as two numbers of 8 bytes.
+pub(super) fn stamp_of(bytes: &[u8]) -> rusqlite::Result<Stamp> {
+    let ([incarnation, resource_version], []) = bytes.as_chunks::<8>() else { return Err(foreign(0)) };
+    Ok(Stamp { incarnation: IncarnationId(u64::from_be_bytes(*incarnation)), resource_version: u64::from_be_bytes(*resource_version) })
 }
 
-fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
-    row.get(column).map(Hash)
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(i64::cast_unsigned)
-}
-
-fn object(row: &Row<'_>) -> rusqlite::Result<ObjectId> {
-    Ok(ObjectId { group: row.get(0)?, kind: row.get(1)?, namespace: row.get(2)?, name: row.get(3)? })
-}
-
-fn partial(row: &Row<'_>) -> rusqlite::Result<Partial> {
-    let base: Option<[u8; Hash::LEN]> = row.get(2)?;
-    Ok(Partial {
-        mode: Mode::read(row.get(1)?).ok_or_else(|| damaged(1))?,
-        base: base.map(Hash),
-        size: row.get(3)?,
-        total: row.get(4)?,
-        etag: unsigned(row, 5)?,
-        received: row.get(6)?,
-    })
-}
-
-fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
-    let uid: Option<String> = row.get(5)?;
-    let origin: Option<String> = row.get(7)?;
-    let origin = if origin.as_deref() == Some("created") { Origin::Created } else { Origin::Adopted };
-    let live = match uid {
-        Some(uid) => Some(Live { uid, resource_version: row.get(6)?, origin }),
-        None => None,
-    };
-    let applied: Option<[u8; Hash::LEN]> = row.get(8)?;
-    Ok(Item { version: row.get(4)?, live, applied: applied.map(Hash), ended: None })
-}
-
-fn removal(row: &Row<'_>) -> rusqlite::Result<Removal> {
-    let stamp = Stamp { incarnation: IncarnationId(unsigned(row, 5)?), resource_version: unsigned(row, 6)? };
-    Ok(Removal { stamp, proven: row.get(7)? })
+pub(super) fn foreign(column: usize) -> rusqlite::Error {
+    damaged(column, "a value that this agent did not write")
 }

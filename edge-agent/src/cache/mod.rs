@@ -1,45 +1,27 @@
 //! What the agent keeps on disk: one SQLite file, WAL, `synchronous=FULL`, one writer.
 //!
-//! A commit returns when the data is on the disk. A file that cannot be read is set aside and made anew: the hub sends everything again,
+//! Everything in it is sealed with a key that is not in the file. A commit returns when the data is on the disk. A file that cannot be read, or whose key is gone, is set aside and made anew: the hub sends everything again,
 //! and the member is asked which objects are ours. The folder is locked, so that two agents never share it.
 
+mod clear;
+mod file;
 mod load;
+mod rows;
 mod save;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use at_rest::{KeyError, KeyFile, Sealer};
 use bus_schema::hash::Hash;
 use bus_schema::link::Cache as ReadCache;
 use bus_schema::link::agent::{AgentState, AgentWrite};
 use rusqlite::{Connection, OptionalExtension};
 
+use file::{FileError, SCHEMA};
+use rows::Table;
+
 const FILE: &str = "agent.db";
-
-/// Version of the tables, in `user_version`.
-const SCHEMA: i64 = 1;
-
-/// Bytes of the page cache: the agent reads little.
-const PAGE_CACHE_KIB: i64 = 512;
-
-const TABLES: &str = "
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE content (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL);
-    CREATE TABLE partial (hash BLOB PRIMARY KEY, mode INTEGER NOT NULL, base BLOB, size INTEGER NOT NULL, total INTEGER NOT NULL,
-        etag INTEGER NOT NULL, received INTEGER NOT NULL);
-    CREATE TABLE chunk (hash BLOB NOT NULL, upto INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (hash, upto));
-    CREATE TABLE item (grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, version TEXT NOT NULL,
-        uid TEXT, resource_version TEXT, origin TEXT, applied BLOB, PRIMARY KEY (grp, kind, namespace, name)) WITHOUT ROWID;
-    CREATE TABLE removal (grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, bundle INTEGER NOT NULL,
-        incarnation INTEGER NOT NULL, resource_version INTEGER NOT NULL, proven INTEGER NOT NULL,
-        PRIMARY KEY (grp, kind, namespace, name, bundle)) WITHOUT ROWID;
-";
-
-/// Tables that came later; older agents leave them alone.
-const LATER: &str = "
-    CREATE TABLE IF NOT EXISTS ended (grp TEXT NOT NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-        hash BLOB NOT NULL, failed INTEGER NOT NULL, PRIMARY KEY (grp, kind, namespace, name)) WITHOUT ROWID;
-";
 
 /// Why the cache could not be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +34,8 @@ pub enum CacheError {
         "{path} was written by a newer agent (tables of version {found}, this one knows {SCHEMA}); run that one, or move the file away: everything is fetched again"
     )]
     TooNew { path: PathBuf, found: i64 },
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("{path}: {error}")]
     Sqlite { path: PathBuf, error: rusqlite::Error },
 }
@@ -59,31 +43,44 @@ pub enum CacheError {
 /// The open file.
 pub struct Cache {
     connection: Connection,
+    sealer: Sealer,
     path: PathBuf,
     _lock: File,
 }
 
 impl Cache {
-    /// Opens the cache in `folder`, which is made if it is missing.
+    /// Opens the cache in `folder`, which is made if it is missing, with the key in `at-rest.key` there.
     ///
     /// # Errors
-    /// [`CacheError`]; a damaged file is no error, it is set aside as `agent.db.damaged`.
+    /// As [`Cache::open_with`].
     pub fn open(folder: &Path) -> Result<(Cache, AgentState), CacheError> {
+        Cache::open_with(folder, None)
+    }
+
+    /// Opens the cache in `folder` with the key in a file, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`CacheError`]; a damaged file, or one that another key sealed, is no error: it is set aside as `agent.db.damaged`.
+    pub fn open_with(folder: &Path, key: Option<&Path>) -> Result<(Cache, AgentState), CacheError> {
         let in_folder = |error| CacheError::Folder { path: folder.to_owned(), error };
         std::fs::create_dir_all(folder).map_err(in_folder)?;
         let lock = File::create(folder.join("lock")).map_err(in_folder)?;
         lock.try_lock().map_err(|_| CacheError::InUse { path: folder.to_owned() })?;
         let path = folder.join(FILE);
-        match open_file(&path).and_then(|connection| Ok((load::load(&connection)?, connection))) {
-            Ok((state, connection)) => Ok((Cache { connection, path, _lock: lock }, state)),
-            Err(error) if is_damage(&error) => {
-                set_aside(&path, &error).map_err(in_folder)?;
-                let connection = open_file(&path).map_err(|error| CacheError::Sqlite { path: path.clone(), error })?;
-                Ok((Cache { connection, path, _lock: lock }, AgentState::default()))
+        let key = KeyFile::new(key, folder).read_or_make()?;
+        let open = || -> Result<_, FileError> {
+            let (connection, sealer) = file::open(&path, &key)?;
+            Ok((load::load(&connection, &sealer)?, connection, sealer))
+        };
+        let opened = open().or_else(|error| {
+            if !is_damage(&error) {
+                return Err(at(&path, error));
             }
-            Err(rusqlite::Error::IntegralValueOutOfRange(_, found)) => Err(CacheError::TooNew { path, found }),
-            Err(error) => Err(CacheError::Sqlite { path, error }),
-        }
+            set_aside(&path, &error).map_err(in_folder)?;
+            open().map_err(|error| at(&path, error))
+        });
+        let (state, connection, sealer) = opened?;
+        Ok((Cache { connection, sealer, path, _lock: lock }, state))
     }
 
     /// Makes the writes durable, all or none.
@@ -94,7 +91,7 @@ impl Cache {
         let failed = |error| CacheError::Sqlite { path: self.path.clone(), error };
         let transaction = self.connection.transaction().map_err(failed)?;
         for write in writes {
-            save::save(&transaction, write).map_err(failed)?;
+            save::save(&transaction, &self.sealer, write).map_err(failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -104,9 +101,7 @@ impl Cache {
     /// # Errors
     /// It cannot be removed.
     pub fn forget(self) -> std::io::Result<()> {
-        let Cache { connection, path, _lock } = self;
-        drop(connection);
-        for path in [path.with_extension("db-wal"), path.with_extension("db-shm"), path] {
+        for path in [self.path.with_extension("db-wal"), self.path.with_extension("db-shm"), self.path.clone()] {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -116,48 +111,60 @@ impl Cache {
     }
 }
 
+impl Drop for Cache {
+    /// Nothing is left in the WAL of a cache that is closed.
+    fn drop(&mut self) {
+        if let Err(error) = file::truncate_wal(&self.connection) {
+            tracing::debug!(%error, "the WAL could not be emptied; the next start does it");
+        }
+    }
+}
+
 impl ReadCache for Cache {
     fn content(&self, hash: &Hash) -> Option<Vec<u8>> {
-        let mut query = self.connection.prepare_cached("SELECT bytes FROM content WHERE hash = ?1").ok()?;
-        query.query_row([hash.0], |row| row.get(0)).optional().ok()?
+        let id = rows::hash_id(&self.sealer, hash);
+        let mut query = self.connection.prepare_cached("SELECT bytes FROM content WHERE id = ?1").ok()?;
+        query.query_row([id], |row| rows::open(&self.sealer, Table::Content, &id, row, 0)).optional().ok()?
     }
 
     fn partial(&self, hash: &Hash) -> Vec<u8> {
+        let id = rows::hash_id(&self.sealer, hash);
         let read = || -> rusqlite::Result<Vec<u8>> {
-            let mut query = self.connection.prepare_cached("SELECT bytes FROM chunk WHERE hash = ?1 ORDER BY upto")?;
-            let chunks = query.query_map([hash.0], |row| row.get::<_, Vec<u8>>(0))?;
+            let mut query = self.connection.prepare_cached("SELECT upto, bytes FROM chunk WHERE id = ?1 ORDER BY upto")?;
+            let chunks = query.query_map([id], |row| {
+                let place = rows::chunk_place(&id, row.get(0)?);
+                let opened = self.sealer.open(&place.each_ref().map(Vec::as_slice), row.get_ref(1)?.as_blob()?);
+                opened.map_err(|error| rows::damaged(1, error))
+            })?;
             chunks.collect::<rusqlite::Result<Vec<_>>>().map(|chunks| chunks.concat())
         };
         read().unwrap_or_default()
     }
 }
 
-fn open_file(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
-    connection.pragma_update(None, "secure_delete", true)?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match version {
-        0 => connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"))?,
-        SCHEMA => {}
-        newer => return Err(rusqlite::Error::IntegralValueOutOfRange(0, newer)),
+/// Names the file in an error of opening it.
+fn at(path: &Path, error: FileError) -> CacheError {
+    let path = path.to_owned();
+    match error {
+        FileError::Sqlite(error) => CacheError::Sqlite { path, error },
+        FileError::TooNew(found) => CacheError::TooNew { path, found },
+        FileError::Key(error) => CacheError::Key(error),
+        FileError::OtherKey { .. } => CacheError::Sqlite { path, error: rows::damaged(0, error) },
     }
-    connection.execute_batch(LATER)?;
-    Ok(connection)
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &FileError) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, SqliteFailure};
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let FileError::Sqlite(error) = error else { return matches!(error, FileError::OtherKey { .. }) };
     let by_code = error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseCorrupt | NotADatabase));
-    by_code
-        || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::SqliteFailure(..) if error.to_string().contains("no such table"))
+    let by_value = matches!(error, FromSqlConversionFailure(..) | InvalidColumnType(..) | IntegralValueOutOfRange(..));
+    by_code || by_value || matches!(error, SqliteFailure(..) if error.to_string().contains("no such table"))
 }
 
-fn set_aside(path: &Path, error: &rusqlite::Error) -> std::io::Result<()> {
+fn set_aside(path: &Path, error: &FileError) -> std::io::Result<()> {
     let aside = path.with_extension("db.damaged");
-    tracing::warn!(path = %path.display(), aside = %aside.display(), %error, "the cache is damaged: set aside, everything is fetched again");
+    tracing::warn!(path = %path.display(), aside = %aside.display(), %error, "the cache cannot be read: set aside, everything is fetched again");
     std::fs::rename(path, aside)?;
     for suffix in ["db-wal", "db-shm"] {
         match std::fs::remove_file(path.with_extension(suffix)) {

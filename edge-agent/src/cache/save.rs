@@ -1,103 +1,82 @@
 //! Writes to rows.
 
-use bus_schema::id::ObjectId;
-use bus_schema::link::agent::{AgentWrite, Ended, Item, Origin, Removal, StoredList};
+use at_rest::Sealer;
+use bus_schema::id::{BundleId, ObjectId};
+use bus_schema::link::agent::{AgentWrite, Item, Removal, StoredList};
 use bus_schema::stamp::Stamp;
-use rusqlite::{Transaction, params};
+use prost::Message;
+use rusqlite::{Connection, params};
 
-pub(super) fn save(transaction: &Transaction<'_>, write: &AgentWrite) -> rusqlite::Result<()> {
-    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(values).map(drop);
+use super::rows::{self, Id, ItemRow, PartialRow, RemovalRow, Table};
+
+pub(super) fn save(connection: &Connection, sealer: &Sealer, write: &AgentWrite) -> rusqlite::Result<()> {
+    let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
+    let meta = |key: &str, value: &[u8]| put(connection, sealer, Table::Meta, &rows::meta_id(sealer, key), value);
     match write {
-        AgentWrite::Session(session) => meta(transaction, "session", &session.to_be_bytes()),
-        AgentWrite::Order(order) => meta(transaction, "order", &order.to_be_bytes()),
-        AgentWrite::Facts(facts) => meta(transaction, "facts", facts),
-        AgentWrite::List(list) => save_list(transaction, list),
-        AgentWrite::Stamp(stamp) => save_stamp(transaction, *stamp),
-        AgentWrite::Content(hash, bytes) => run("INSERT OR REPLACE INTO content VALUES (?1, ?2)", params![hash.0, bytes]),
-        AgentWrite::DropContent(hash) => run("DELETE FROM content WHERE hash = ?1", params![hash.0]),
+        AgentWrite::Session(session) => meta("session", &session.to_be_bytes()),
+        AgentWrite::Order(order) => meta("order", &order.to_be_bytes()),
+        AgentWrite::Facts(facts) => meta("facts", facts),
+        AgentWrite::List(StoredList { bytes, stamp, recover }) => {
+            meta("list", bytes)?;
+            meta("recover", &[u8::from(*recover)])?;
+            meta("stamp", &stamp_bytes(*stamp))
+        }
+        AgentWrite::Stamp(stamp) => meta("stamp", &stamp_bytes(*stamp)),
+        AgentWrite::Content(hash, bytes) => {
+            let id = rows::hash_id(sealer, hash);
+            let (name, bytes) = (rows::seal(sealer, Table::ContentHash, &id, &hash.0), rows::seal(sealer, Table::Content, &id, bytes));
+            run("INSERT OR REPLACE INTO content VALUES (?1, ?2, ?3)", params![id, name, bytes])
+        }
+        AgentWrite::DropContent(hash) => run("DELETE FROM content WHERE id = ?1", params![rows::hash_id(sealer, hash)]),
         AgentWrite::Partial(hash, partial, bytes) => {
+            let id = rows::hash_id(sealer, hash);
             let before = partial.received.saturating_sub(bytes.len() as u32);
-            run("DELETE FROM chunk WHERE hash = ?1 AND upto > ?2", params![hash.0, before])?;
-            let base = partial.base.map(|base| base.0);
-            run(
-                "INSERT OR REPLACE INTO partial VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![hash.0, partial.mode as u32, base, partial.size, partial.total, partial.etag.cast_signed(), partial.received],
-            )?;
-            run("INSERT OR REPLACE INTO chunk VALUES (?1, ?2, ?3)", params![hash.0, partial.received, bytes])
+            run("DELETE FROM chunk WHERE id = ?1 AND upto > ?2", params![id, before])?;
+            put(connection, sealer, Table::Partial, &id, &PartialRow::of(hash, partial).encode_to_vec())?;
+            let sealed = sealer.seal(&rows::chunk_place(&id, partial.received).each_ref().map(Vec::as_slice), bytes);
+            run("INSERT OR REPLACE INTO chunk VALUES (?1, ?2, ?3)", params![id, partial.received, sealed])
         }
         AgentWrite::DropPartial(hash) => {
-            run("DELETE FROM chunk WHERE hash = ?1", params![hash.0])?;
-            run("DELETE FROM partial WHERE hash = ?1", params![hash.0])
+            let id = rows::hash_id(sealer, hash);
+            run("DELETE FROM chunk WHERE id = ?1", params![id])?;
+            remove(connection, Table::Partial, &id)
         }
-        AgentWrite::Item(object, item) => save_item(transaction, object, item.as_ref()),
-        AgentWrite::Removal(object, bundle, removal) => save_removal(transaction, object, bundle.0, removal.as_ref()),
+        AgentWrite::Item(object, item) => save_item(connection, sealer, object, item.as_ref()),
+        AgentWrite::Removal(object, bundle, removal) => save_removal(connection, sealer, object, *bundle, removal.as_ref()),
     }
 }
 
-fn meta(transaction: &Transaction<'_>, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    transaction.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?.execute(params![key, value]).map(drop)
+fn put(connection: &Connection, sealer: &Sealer, table: Table, id: &Id, value: &[u8]) -> rusqlite::Result<()> {
+    let sealed = rows::seal(sealer, table, id, value);
+    connection.prepare_cached("INSERT OR REPLACE INTO row VALUES (?1, ?2, ?3)")?.execute(params![table as u8, id, sealed]).map(drop)
 }
 
-fn save_list(transaction: &Transaction<'_>, list: &StoredList) -> rusqlite::Result<()> {
-    meta(transaction, "list", &list.bytes)?;
-    meta(transaction, "recover", &[u8::from(list.recover)])?;
-    save_stamp(transaction, list.stamp)
+fn remove(connection: &Connection, table: Table, id: &Id) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM row WHERE tbl = ?1 AND id = ?2")?.execute(params![table as u8, id]).map(drop)
 }
 
-fn save_stamp(transaction: &Transaction<'_>, stamp: Stamp) -> rusqlite::Result<()> {
-    let bytes = [stamp.incarnation.0.to_be_bytes(), stamp.resource_version.to_be_bytes()].concat();
-    meta(transaction, "stamp", &bytes)
+fn save_item(connection: &Connection, sealer: &Sealer, object: &ObjectId, item: Option<&Item>) -> rusqlite::Result<()> {
+    let id = rows::item_id(sealer, object);
+    match item {
+        Some(item) => put(connection, sealer, Table::Item, &id, &ItemRow::of(object, item).encode_to_vec()),
+        None => remove(connection, Table::Item, &id),
+    }
 }
 
-fn save_item(transaction: &Transaction<'_>, object: &ObjectId, item: Option<&Item>) -> rusqlite::Result<()> {
-    save_ended(transaction, object, item.and_then(|item| item.ended))?;
-    let ObjectId { group, kind, namespace, name } = object;
-    let Some(item) = item else {
-        let sql = "DELETE FROM item WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4";
-        return transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name]).map(drop);
-    };
-    let live = item.live.as_ref();
-    let origin = live.map(|live| match live.origin {
-        Origin::Created => "created",
-        Origin::Adopted => "adopted",
-    });
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-        .execute(params![
-            group,
-            kind,
-            namespace,
-            name,
-            item.version,
-            live.map(|live| &live.uid),
-            live.map(|live| &live.resource_version),
-            origin,
-            item.applied.map(|hash| hash.0),
-        ])
-        .map(drop)
+fn save_removal(
+    connection: &Connection,
+    sealer: &Sealer,
+    object: &ObjectId,
+    bundle: BundleId,
+    removal: Option<&Removal>,
+) -> rusqlite::Result<()> {
+    let id = rows::removal_id(sealer, object, bundle);
+    match removal {
+        Some(removal) => put(connection, sealer, Table::Removal, &id, &RemovalRow::of(object, bundle, removal).encode_to_vec()),
+        None => remove(connection, Table::Removal, &id),
+    }
 }
 
-/// In a table of its own, so that an older agent can read and write its rows.
-fn save_ended(transaction: &Transaction<'_>, object: &ObjectId, ended: Option<Ended>) -> rusqlite::Result<()> {
-    let ObjectId { group, kind, namespace, name } = object;
-    let Some(Ended { hash, failed }) = ended else {
-        let sql = "DELETE FROM ended WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4";
-        return transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name]).map(drop);
-    };
-    let sql = "INSERT OR REPLACE INTO ended VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name, hash.0, failed]).map(drop)
-}
-
-fn save_removal(transaction: &Transaction<'_>, object: &ObjectId, bundle: u64, removal: Option<&Removal>) -> rusqlite::Result<()> {
-    let ObjectId { group, kind, namespace, name } = object;
-    let bundle = bundle.cast_signed();
-    let Some(removal) = removal else {
-        let sql = "DELETE FROM removal WHERE grp = ?1 AND kind = ?2 AND namespace = ?3 AND name = ?4 AND bundle = ?5";
-        return transaction.prepare_cached(sql)?.execute(params![group, kind, namespace, name, bundle]).map(drop);
-    };
-    let Stamp { incarnation, resource_version } = removal.stamp;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO removal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-        .execute(params![group, kind, namespace, name, bundle, incarnation.0.cast_signed(), resource_version.cast_signed(), removal.proven])
-        .map(drop)
+fn stamp_bytes(stamp: Stamp) -> Vec<u8> {
+    [stamp.incarnation.0.to_be_bytes(), stamp.resource_version.to_be_bytes()].concat()
 }

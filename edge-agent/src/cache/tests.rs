@@ -93,3 +93,101 @@ fn a_folder_in_use_and_a_newer_file_say_what_to_do() {
     let Err(error) = Cache::open(folder.path()) else { panic!("a newer file was opened") };
     assert!(error.to_string().contains("newer agent"), "{error}");
 }
+
+/// Made by an agent of tables version 1, which wrote in clear: it holds a Secret, and had another one.
+const UNSEALED: &[u8] = include_bytes!("../../tests/fixtures/unsealed.db");
+
+fn hits(folder: &Path, text: &str) -> usize {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    files.map(|bytes| bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count()).sum()
+}
+
+#[test]
+fn a_cache_from_before_is_sealed_in_place_and_nothing_in_clear_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(FILE), UNSEALED).unwrap();
+    let clear = Connection::open(folder.path().join(FILE)).unwrap();
+    clear.pragma_update(None, "secure_delete", false).unwrap();
+    clear.execute("INSERT INTO meta VALUES ('x', ?1)", ["in-a-free-page ".repeat(1000)]).unwrap();
+    clear.execute("DELETE FROM meta WHERE key = 'x'", []).unwrap();
+    clear.execute_batch("INSERT INTO partial VALUES (x'01010101010101010101010101010101', 0, NULL, 9, 9, 7, 6)").unwrap();
+    clear
+        .execute_batch(
+            "INSERT INTO chunk VALUES (x'01010101010101010101010101010101', 3, x'616263'), (x'01010101010101010101010101010101', 6, x'646566')",
+        )
+        .unwrap();
+    clear.execute_batch("INSERT INTO ended SELECT grp, kind, namespace, name, applied, 1 FROM item WHERE kind = 'ConfigMap'").unwrap();
+    drop(clear);
+    let markers = ["marker-kept-secret-c0ffee", "marker-config-c0ffee", "in-a-free-page", "vault"];
+    for marker in markers {
+        assert!(hits(folder.path(), marker) > 0, "{marker} is not in the fixture: the search proves nothing");
+    }
+    let (cache, state) = Cache::open(folder.path()).unwrap();
+    assert!(!folder.path().join("agent.db.damaged").exists(), "it was migrated, not set aside");
+    for marker in markers {
+        assert_eq!(hits(folder.path(), marker), 0, "{marker} is left");
+    }
+    assert_eq!((state.items.len(), state.contents.len()), (3, 3));
+    assert!(state.last_session != 0 && state.list.is_some() && !state.facts.is_empty());
+    let bytes: Vec<Vec<u8>> = state.contents.keys().map(|hash| cache.content(hash).unwrap()).collect();
+    assert_eq!(bytes.iter().map(Vec::len).collect::<Vec<_>>(), state.contents.values().map(|len| *len as usize).collect::<Vec<_>>());
+    assert!(bytes.iter().any(|bytes| String::from_utf8_lossy(bytes).contains("marker-kept-secret-c0ffee")));
+    assert_eq!(cache.partial(&Hash([1; 16])), b"abcdef");
+    let ended: Vec<bool> = state.items.values().filter_map(|item| item.ended).map(|ended| ended.failed).collect();
+    assert_eq!(ended, [true]);
+}
+
+#[test]
+fn nothing_of_what_is_cached_is_in_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut cache, _) = Cache::open(folder.path()).unwrap();
+    let hash = Hash(*b"the-hash-in-full");
+    let item = Item { version: "v1".into(), applied: Some(hash), ..Item::default() };
+    cache
+        .commit(&[
+            AgentWrite::Content(hash, b"hunter2-in-the-clear".repeat(50)),
+            AgentWrite::Item(object("a-name-in-the-inventory"), Some(item)),
+            AgentWrite::Facts(b"facts-of-the-cluster".to_vec()),
+        ])
+        .unwrap();
+    let markers = ["hunter2-in-the-clear", "the-hash-in-full", "a-name-in-the-inventory", "facts-of-the-cluster"];
+    let found = |markers: [&str; 4]| markers.map(|marker| hits(folder.path(), marker));
+    assert_eq!(found(markers), [0; 4], "while it is open, WAL included");
+    drop(cache);
+    assert_eq!(found(markers), [0; 4]);
+    assert!(hits(folder.path(), "SQLite format 3") > 0, "the search finds what is there");
+    assert!(!folder.path().join("agent.db-wal").exists(), "the WAL is gone after a stop");
+}
+
+#[test]
+fn a_cache_whose_key_is_lost_is_set_aside_and_a_bad_key_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("elsewhere.key");
+    let (mut cache, _) = Cache::open_with(folder.path(), Some(&key)).unwrap();
+    cache.commit(&writes()).unwrap();
+    drop(cache);
+    std::fs::write(&key, "no key").unwrap();
+    let Err(error) = Cache::open_with(folder.path(), Some(&key)) else { panic!("no key is no key") };
+    assert!(error.to_string().contains("64 hex digits"), "{error}");
+    assert!(!folder.path().join("agent.db.damaged").exists());
+    std::fs::remove_file(&key).unwrap();
+    let (cache, state) = Cache::open_with(folder.path(), Some(&key)).unwrap();
+    assert_eq!(state, AgentState::default());
+    assert!(folder.path().join("agent.db.damaged").exists() && key.exists());
+    drop(cache);
+    assert!(Cache::open_with(folder.path(), Some(&key)).is_ok());
+}
+
+#[test]
+fn a_row_that_was_moved_in_the_file_sets_the_cache_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut cache, _) = Cache::open(folder.path()).unwrap();
+    cache.commit(&writes()).unwrap();
+    let swap = "UPDATE row SET sealed = (SELECT sealed FROM row WHERE tbl = 3 ORDER BY id LIMIT 1)
+        WHERE tbl = 3 AND id = (SELECT id FROM row WHERE tbl = 3 ORDER BY id DESC LIMIT 1)";
+    assert_eq!(cache.connection.execute(swap, []).unwrap(), 1);
+    drop(cache);
+    let (_cache, state) = Cache::open(folder.path()).unwrap();
+    assert_eq!(state, AgentState::default());
+    assert!(folder.path().join("agent.db.damaged").exists());
+}

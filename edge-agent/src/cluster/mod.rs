@@ -22,7 +22,7 @@ pub mod outcome;
 mod owner;
 pub mod projection;
 pub mod quantity;
-mod secret;
+pub mod secret;
 mod served;
 pub mod survey;
 pub mod watch;

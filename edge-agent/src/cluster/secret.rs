@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bus_schema::id::ObjectId;
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The Secret's `data` with its `stringData` folded in, which wins as on the server; `None` where there is none.
@@ -16,6 +17,19 @@ pub(super) fn folded(data: Option<&RawValue>, string_data: Option<&RawValue>) ->
     let mut all = data.unwrap_or_default();
     all.extend(plain.unwrap_or_default().into_iter().map(|(key, value)| (key, Some(base64(value.as_bytes())))));
     to_raw_value(&all).map(Some)
+}
+
+/// What is said of an object that was refused. A server quotes what it does not take; of a Secret that is cut off, since a message goes
+/// into logs, conditions and Events, which more people read than Secrets.
+pub fn discreet(object: &ObjectId, message: &str) -> String {
+    const QUOTES: [&str; 4] = ["got ", "Value:", "value:", "invalid type"];
+    if !(object.group.is_empty() && object.kind == "Secret") {
+        return message.to_owned();
+    }
+    match QUOTES.iter().filter_map(|quote| message.find(quote)).min() {
+        Some(at) => format!("{}(the value is not shown: correct the Secret's template)", &message[..at]),
+        None => message.to_owned(),
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -35,6 +49,16 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_refused_secret_has_none_of_its_values() {
+        let message = r#"failed to create typed patch object (vault/login; /v1, Kind=Secret): .data.password: expected string, got &value.valueUnstructured{Value:map[string]interface {}{"x":"hunter2"}}"#;
+        let (secret, other) = (ObjectId::new("", "Secret", "vault", "login"), ObjectId::new("", "ConfigMap", "vault", "login"));
+        let said = discreet(&secret, message);
+        assert!(said.contains(".data.password: expected string") && !said.contains("hunter2"), "{said}");
+        assert_eq!(discreet(&other, message), message);
+        assert_eq!(discreet(&secret, "secrets is forbidden"), "secrets is forbidden");
+    }
 
     #[test]
     fn known_answers_of_base64() {

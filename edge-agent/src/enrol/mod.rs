@@ -30,8 +30,6 @@ pub struct Enroller {
     pub token: Option<Token>,
     pub name: String,
     pub labels: BTreeMap<String, String>,
-    /// The agent's X25519 public key, base64.
-    pub link_key: Option<String>,
     pub data_dir: PathBuf,
     pub clock: Clock,
 }
@@ -72,7 +70,8 @@ struct Granted {
     namespace: String,
     name: String,
     bus_address: String,
-    hub_link_key: Option<String>,
+    hub_link_key: String,
+    hash_key: String,
     certificate: String,
     ca: String,
     begins: u64,
@@ -149,11 +148,11 @@ impl Enroller {
         known: Option<&Registration>,
         identity: Option<&Identity>,
     ) -> Result<Vec<u8>, EnrolError> {
-        let key = folder.next_key()?;
+        let (key, link_key) = (folder.next_key()?, base64(&folder.next_link()?.public().0));
         let csr = CertificateParams::default().serialize_request(&key).and_then(|csr| csr.pem());
         let csr = csr.map_err(|error| EnrolError::Settings(format!("no certificate request can be made: {error}")))?;
         let body = json!({
-            "clusterId": cluster_id, "name": self.name, "labels": self.labels, "csr": csr, "linkKey": self.link_key,
+            "clusterId": cluster_id, "name": self.name, "labels": self.labels, "csr": csr, "linkKey": link_key,
             "namespace": known.map(|known| &known.namespace), "sid": known.map(|known| &known.sid),
             "certificate": identity.map(|identity| &identity.certificate),
         });
@@ -206,6 +205,7 @@ impl Enroller {
             name: granted.name,
             hub: self.hub.clone(),
             hub_link_key: granted.hub_link_key,
+            hash_key: granted.hash_key,
             begins: granted.begins,
             ends: granted.ends,
             hub_time: granted.time,

@@ -1,13 +1,16 @@
 //! Key, certificate and CA of this agent, in the folder `identity` of the data folder (0700), each file 0600.
 //!
-//! `tls.key`, `tls.crt` and `ca.crt` belong together. A new key is `next.key` from before it is asked for until its certificate is
-//! there: then `tls.crt` is written and `next.key` becomes `tls.key`, and a start after a crash between the two finishes that.
+//! `tls.key`, `tls.crt` and `ca.crt` belong together; with `link.key` sessions are sealed. New keys are `next.key` and `next-link.key` from
+//! before they are asked for until the certificate is there: then `tls.crt` is written and they take their places, and a start after a
+//! crash between the two finishes that.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bus_schema::secret::LinkSecret;
 use rcgen::{KeyPair, SigningKey};
+use ring::rand::SecureRandom;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -15,6 +18,8 @@ use rustls::sign::CertifiedKey;
 const FOLDER: &str = "identity";
 const KEY: &str = "tls.key";
 const NEXT: &str = "next.key";
+const LINK: &str = "link.key";
+const NEXT_LINK: &str = "next-link.key";
 const CERTIFICATE: &str = "tls.crt";
 const CA: &str = "ca.crt";
 
@@ -68,7 +73,7 @@ impl Folder {
         let (certificate, ca) = (self.read(CERTIFICATE)?, self.read(CA)?);
         let is_finished = !self.0.join(NEXT).exists() || !self.belongs(&certificate, NEXT);
         if !is_finished {
-            self.rename(NEXT, KEY)?;
+            self.take_next()?;
         }
         let key = self.key(KEY)?;
         if !self.belongs(&certificate, KEY) {
@@ -92,7 +97,30 @@ impl Folder {
         Ok(key)
     }
 
-    /// Keeps the certificate that was given for the next key, and lets that be the key.
+    /// The key that sessions are sealed with.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn link(&self) -> Result<LinkSecret, IdentityError> {
+        self.link_key(LINK)
+    }
+
+    /// The key that sessions are sealed with once the hub knows it; as [`Folder::next_key`].
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn next_link(&self) -> Result<LinkSecret, IdentityError> {
+        if let Ok(key) = self.link_key(NEXT_LINK) {
+            return Ok(key);
+        }
+        let mut random = [0; LinkSecret::LEN];
+        ring::rand::SystemRandom::new().fill(&mut random).map_err(|_| self.error(NEXT_LINK, "the system has no randomness"))?;
+        let key = LinkSecret::new(random);
+        self.write(NEXT_LINK, key.expose())?;
+        Ok(key)
+    }
+
+    /// Keeps the certificate that was given for the next keys, and lets those be the keys.
     ///
     /// # Errors
     /// The certificate is not of that key, or the folder cannot be written.
@@ -102,6 +130,13 @@ impl Folder {
         }
         self.write(CA, ca.as_bytes())?;
         self.write(CERTIFICATE, certificate.as_bytes())?;
+        self.take_next()
+    }
+
+    fn take_next(&self) -> Result<(), IdentityError> {
+        if self.0.join(NEXT_LINK).exists() {
+            self.rename(NEXT_LINK, LINK)?;
+        }
         self.rename(NEXT, KEY)
     }
 
@@ -123,6 +158,11 @@ impl Folder {
             Some(CertifiedKey::new(chain, rustls::crypto::ring::sign::any_ecdsa_type(&key).ok()?))
         };
         read().is_some_and(|certified| certified.keys_match().is_ok())
+    }
+
+    fn link_key(&self, name: &str) -> Result<LinkSecret, IdentityError> {
+        let found = std::fs::read(self.0.join(name)).map_err(|error| self.error(name, &error.to_string()))?;
+        LinkSecret::read(&found).ok_or_else(|| self.error(name, "it has not 32 bytes: remove the folder and join again"))
     }
 
     fn key(&self, name: &str) -> Result<KeyPair, IdentityError> {
@@ -180,9 +220,13 @@ mod tests {
         assert!(folder.load().unwrap().is_none());
         let key = folder.next_key().unwrap();
         assert_eq!(folder.next_key().unwrap().serialize_pem(), key.serialize_pem());
+        let link = folder.next_link().unwrap();
+        assert_eq!(folder.next_link().unwrap(), link);
         folder.accept(&signed(&key), "ca").unwrap();
         assert_eq!(folder.load().unwrap().unwrap().ca, "ca");
         assert_ne!(folder.next_key().unwrap().serialize_pem(), key.serialize_pem());
+        assert_eq!(folder.link().unwrap(), link);
+        assert_ne!(folder.next_link().unwrap(), link);
         let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let place = temporary.path().join("identity");
         assert_eq!((mode(place.clone()), mode(place.join("tls.key")), mode(place.join("tls.crt"))), (0o700, 0o600, 0o600));
@@ -193,9 +237,10 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::of(temporary.path());
         folder.accept(&signed(&folder.next_key().unwrap()), "ca").unwrap();
-        let next = folder.next_key().unwrap();
+        let (next, link) = (folder.next_key().unwrap(), folder.next_link().unwrap());
         folder.write("tls.crt", signed(&next).as_bytes()).unwrap();
         assert_eq!(folder.load().unwrap().unwrap().key.serialize_pem(), next.serialize_pem());
+        assert_eq!(folder.link().unwrap(), link);
         assert!(!temporary.path().join("identity/next.key").exists());
     }
 

@@ -7,6 +7,7 @@ use bus_schema::hash::{Domain, HashKey};
 use bus_schema::id::{BootId, BundleId, IncarnationId};
 use bus_schema::link::agent::{AgentConfig, AgentWrite, StoredList};
 use bus_schema::list::{DesiredEntry, DesiredList, Wanted};
+use bus_schema::secret::{LinkSecret, Trust};
 use bus_schema::stamp::Stamp;
 use edge_agent::cache::Cache;
 use edge_agent::config::Adopt;
@@ -46,11 +47,16 @@ async fn run(folder: PathBuf, stop: CancellationToken) {
     let (frames, _frames) = mpsc::channel(1);
     let (tasks, todo) = mpsc::unbounded_channel();
     let (events, _events) = mpsc::unbounded_channel();
-    let config = AgentConfig::new(BootId(1), HashKey::public());
+    let config = AgentConfig::new(BootId(1), trust(), HashKey::public());
     let (engine, thread) = Engine::start(config, cache, state, Outputs { frames, tasks, events });
     Member::new(api, Adopt::Yes).run(engine.clone(), todo, stop).await;
     engine.tell(Input::Stop).await;
     thread.join().expect("no panic").expect("the cache is written");
+}
+
+/// Keys that nobody is greeted with.
+fn trust() -> Trust {
+    Trust { own: LinkSecret::new([1; 32]), peer: LinkSecret::new([2; 32]).public() }
 }
 
 /// A cache as an agent has it that once heard from its hub.

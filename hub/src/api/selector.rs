@@ -143,7 +143,7 @@ fn field(part: &str, kind: &str) -> Result<Field, Failure> {
         (path, value.strip_prefix('=').unwrap_or(value), true)
     };
     let of_event = kind == "Event" && EVENT_FIELDS.iter().any(|known| path.starts_with(known));
-    if !matches!(path, "metadata.name" | "metadata.namespace") && !of_event && !(kind == "Secret" && path == "type") {
+    if !(matches!(path, "metadata.name" | "metadata.namespace") || of_event || (kind == "Secret" && path == "type")) {
         return Err(Failure::bad_request(format!("field label not supported: {path}")));
     }
     Ok(Field { path: path.to_owned(), value: value.to_owned(), equal })

@@ -104,7 +104,9 @@ fn decoded(part: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn named(path: &str) -> Option<(String, Option<String>, Option<String>, Option<String>)> {
+    type Named = (String, Option<String>, Option<String>, Option<String>);
+
+    fn named(path: &str) -> Option<Named> {
         let target = Target::parse(path)?;
         Some((super::super::failure::qualified(target.resource), target.namespace, target.name, target.subresource))
     }

@@ -3,6 +3,7 @@
 pub mod duration;
 pub mod explain;
 mod identity;
+mod rekey;
 mod tokens;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use crate::tls::Files;
 
 pub use explain::RenderArgs;
 pub use identity::Named;
+pub use rekey::RekeyArgs;
 pub use tokens::{CreateArgs, TokenCommand};
 
 const PAGE: u32 = 500;
@@ -39,6 +41,8 @@ pub enum Command {
     Replace(Named),
     /// Locks a cluster out at once: its connection ends and no key of it is accepted any more.
     Revoke(Named),
+    /// Seals the database of a stopped hub under a new key.
+    Rekey(RekeyArgs),
     /// The CA that signs for hub and agents.
     #[command(subcommand)]
     Ca(CaCommand),
@@ -70,6 +74,7 @@ pub async fn run(config: &Config, command: &Command) -> anyhow::Result<String> {
         Command::Approve(named) => identity::approve(config, named, true).await,
         Command::Deny(named) => identity::approve(config, named, false).await,
         Command::Replace(named) => tokens::replace(config, named).await,
+        Command::Rekey(args) => rekey::rekey(config, args),
         Command::Revoke(named) => identity::revoke(config, named).await,
         Command::Ca(CaCommand::Rotate) => rotate(config).await,
     }

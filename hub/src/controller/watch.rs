@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStream, TryStreamExt};
 use kube::api::{Api, ListParams, WatchParams};
 use kube::core::{DeserializeGuard, Resource, WatchEvent};
 use kube::{Error, ResourceExt};
@@ -20,6 +20,8 @@ use crate::core::id::ClusterKey;
 const PAGE: u32 = 500;
 /// A watch that lasted this long did not fail.
 const HEALTHY: Duration = Duration::from_secs(5);
+/// The buffers of a watch hold what it carried last, which may be a Secret: one that is quiet for so long is begun anew where it stopped.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What a watch saw.
 pub enum Seen<K> {
@@ -68,6 +70,13 @@ impl<K: Resource> Object<K> {
             Self::Unreadable { namespace, name } => ClusterKey::new(namespace, name),
         }
     }
+}
+
+/// How a watch went on.
+enum Next<K> {
+    Event(WatchEvent<K>),
+    Ended(Error),
+    Quiet,
 }
 
 /// Why watching stopped.
@@ -128,19 +137,19 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let mut backoff = Backoff::default();
-    loop {
+    'watch: loop {
         let started = Instant::now();
         let error = match api.watch(&WatchParams::default(), &version).await {
             Err(error) => error,
             Ok(stream) => {
-                let mut stream = stream.boxed();
+                let (mut stream, mut carried) = (stream.boxed(), false);
                 loop {
-                    match stream.try_next().await {
-                        Ok(None) => break Error::Service("the watch ended".into()),
-                        Err(error) => break error,
-                        Ok(Some(WatchEvent::Error(status))) => break Error::Api(status),
-                        Ok(Some(event)) => {
+                    match next(&mut stream, carried).await {
+                        Next::Ended(error) => break error,
+                        Next::Quiet => continue 'watch,
+                        Next::Event(event) => {
                             backoff.reset();
+                            carried = true;
                             let seen = seen(event, &mut version);
                             if listener.send(wrap(seen)).await.is_err() {
                                 return Stop::Unheard;
@@ -162,6 +171,24 @@ where
             backoff.reset();
         }
         tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+async fn next<K, S>(stream: &mut S, carried: bool) -> Next<K>
+where
+    S: TryStream<Ok = WatchEvent<K>, Error = Error> + Unpin,
+{
+    let next = stream.try_next();
+    let came = match carried {
+        true => tokio::time::timeout(QUIET, next).await,
+        false => Ok(next.await),
+    };
+    match came {
+        Err(_) => Next::Quiet,
+        Ok(Ok(None)) => Next::Ended(Error::Service("the watch ended".into())),
+        Ok(Err(error)) => Next::Ended(error),
+        Ok(Ok(Some(WatchEvent::Error(status)))) => Next::Ended(Error::Api(status)),
+        Ok(Ok(Some(event))) => Next::Event(event),
     }
 }
 
@@ -187,12 +214,18 @@ fn seen<K: Resource<DynamicType = ()>>(event: WatchEvent<Guarded<K>>, version: &
     }
 }
 
+/// What is wrong, without the value that is quoted: it may be a Secret's.
+fn unquoted(error: &str) -> String {
+    error.split_once('"').map_or(error, |(before, _)| before).trim_end().to_owned()
+}
+
 fn read<K: Resource<DynamicType = ()>>(guarded: Guarded<K>) -> Object<K> {
     let (namespace, name) = (guarded.namespace().unwrap_or_default(), guarded.name_any());
     match guarded.0 {
         Ok(object) => Object::Read(Box::new(object)),
         Err(invalid) => {
-            warn!(kind = %K::kind(&()), %namespace, %name, error = %invalid.error, "an object is not as its kind should be: correct or delete it");
+            let error = unquoted(&invalid.error.to_string());
+            warn!(kind = %K::kind(&()), %namespace, %name, error, "an object is not as its kind should be: correct or delete it");
             Object::Unreadable { namespace, name }
         }
     }

@@ -1,9 +1,12 @@
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures::stream;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -12,14 +15,19 @@ use crate::kinds::Manifest;
 
 /// An API server that answers each request with the next line of its script and records what it was asked.
 #[derive(Clone)]
-struct Script(Arc<Mutex<Exchange>>);
+struct Script(Arc<Mutex<Exchange>>, Arc<AtomicBool>);
 
 /// Answers still to give, last first, and what was asked.
 type Exchange = (Vec<(u16, String)>, Vec<String>);
 
 impl Script {
     fn new(answers: Vec<(u16, String)>) -> Self {
-        Self(Arc::new(Mutex::new((answers.into_iter().rev().collect(), Vec::new()))))
+        Self(Arc::new(Mutex::new((answers.into_iter().rev().collect(), Vec::new()))), Arc::default())
+    }
+
+    /// Watches do not end after what they tell.
+    fn stays_open(&self) {
+        self.1.store(true, Ordering::Relaxed);
     }
 
     fn client(&self) -> Client {
@@ -44,7 +52,12 @@ async fn answer(State(script): State<Script>, request: Request) -> Response {
     let Some((code, body)) = next else {
         return std::future::pending().await;
     };
-    Response::builder().status(code).header("content-type", "application/json").body(Body::from(body)).expect("a valid response")
+    let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    let body = match watch && script.1.load(Ordering::Relaxed) {
+        true => Body::from_stream(stream::iter([Ok::<_, Infallible>(body)]).chain(stream::pending())),
+        false => Body::from(body),
+    };
+    Response::builder().status(code).header("content-type", "application/json").body(body).expect("a valid response")
 }
 
 fn manifest(name: &str, rv: u64) -> Value {
@@ -139,4 +152,29 @@ async fn an_object_that_is_not_as_its_kind_should_be_is_named_and_stops_nothing(
         events(&[json!({ "type": "ADDED", "object": broken }), json!({ "type": "ADDED", "object": manifest("fine", 12) })]),
     ]);
     assert_eq!(heard(&script, 3).await[1..], ["applied broken @11", "applied fine @12"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_carried_something_and_is_quiet_is_begun_anew_so_that_its_buffers_go() {
+    let (sender, mut receiver) = mpsc::channel(16);
+    let script = Script::new(vec![list(10, &["a"], ""), events(&[json!({ "type": "MODIFIED", "object": manifest("a", 15) })])]);
+    script.stays_open();
+    let watching = tokio::spawn(watch::<Manifest, _>(Api::all(script.client()), sender, |seen| seen));
+    for _ in 0..2 {
+        receiver.recv().await.expect("listed, then applied");
+    }
+    tokio::time::sleep(QUIET / 2).await;
+    assert_eq!(script.asked().len(), 2);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(script.asked()[1..], ["watch=true&resourceVersion=10", "watch=true&resourceVersion=15"]);
+    tokio::time::sleep(10 * QUIET).await;
+    assert_eq!(script.asked().len(), 3, "one that carried nothing stays");
+    watching.abort();
+}
+
+#[test]
+fn what_is_wrong_with_an_object_is_logged_without_its_values() {
+    let error = serde_json::from_str::<std::collections::BTreeMap<String, u8>>(r#"{"a": "hunter2"}"#).expect_err("no number").to_string();
+    assert!(error.contains("hunter2"));
+    assert_eq!(unquoted(&error), "invalid type: string");
 }

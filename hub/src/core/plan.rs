@@ -4,7 +4,10 @@
 //! templates give the same list, whatever the order they were seen in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+
+use bus_schema::secret::LinkPublic;
 
 use super::id::{ClusterKey, ObjectId, SubscriptionRef};
 use super::render::Rendered;
@@ -20,12 +23,22 @@ pub struct DesiredEntry {
 }
 
 /// What an object is to be.
-#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub enum Content {
     /// Exactly these bytes of canonical JSON.
     Bytes(Arc<[u8]>),
     /// Whatever is there, or nothing; it is neither made, changed nor pruned.
     Keep,
+}
+
+/// Bytes may be a Secret: no log shows them.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Keep => f.write_str("Keep"),
+        }
+    }
 }
 
 impl PartialEq for Content {
@@ -48,6 +61,8 @@ pub struct PlanUpdate {
     pub cluster: ClusterKey,
     /// The cluster's id on the bus.
     pub sid: String,
+    /// The key that the agent's sessions are agreed with; without one there are none.
+    pub link_key: Option<LinkPublic>,
     pub entries: DesiredList,
     /// The highest resourceVersion seen in any list or event when this was rendered: the stamp.
     pub rv: u64,
@@ -55,8 +70,6 @@ pub struct PlanUpdate {
     pub confirm_prune: Option<String>,
     /// The hash that somebody confirmed held removals for.
     pub confirm_removal: Option<String>,
-    /// Every Subscription there is: what none of them claims was ordered to go.
-    pub alive: Arc<[SubscriptionRef]>,
 }
 
 /// Who wins when two Subscriptions claim one object; the greatest does.

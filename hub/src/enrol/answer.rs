@@ -15,17 +15,29 @@ const ASK_AGAIN: u64 = 3;
 ///
 /// # Errors
 /// It was refused; the sentence is the controller's.
-pub fn of(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Authority, now: i64) -> Result<Response, Failure> {
+pub fn of(
+    status: &ClusterRegistrationRequestStatus,
+    name: &str,
+    authority: &Authority,
+    hash_key: &str,
+    now: i64,
+) -> Result<Response, Failure> {
     let why = status.error_message.clone().unwrap_or_else(|| "no reason is given".to_owned());
     match status.result.as_deref() {
-        Some(APPROVED) => granted(status, name, authority, now),
+        Some(APPROVED) => granted(status, name, authority, hash_key, now),
         Some(PENDING) => Ok(said(StatusCode::ACCEPTED, &json!({"result": PENDING, "message": why, "retryAfter": ASK_AGAIN}))),
         Some(DENIED) => Err(Failure::new(403, "Forbidden", why)),
         _ => Err(Failure::new(503, "ServiceUnavailable", why)),
     }
 }
 
-fn granted(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Authority, now: i64) -> Result<Response, Failure> {
+fn granted(
+    status: &ClusterRegistrationRequestStatus,
+    name: &str,
+    authority: &Authority,
+    hash_key: &str,
+    now: i64,
+) -> Result<Response, Failure> {
     let certificate = status.certificate.as_deref().and_then(|pem| Peer::read(pem, authority));
     let Some(certificate) = certificate else {
         return Err(Failure::new(503, "ServiceUnavailable", format!("{name} was granted and has no certificate yet: ask again")));
@@ -33,7 +45,7 @@ fn granted(status: &ClusterRegistrationRequestStatus, name: &str, authority: &Au
     let answer = json!({
         "result": APPROVED,
         "sid": status.sid, "namespace": status.dedicated_namespace, "name": status.managed_cluster_name,
-        "busAddress": status.bus_address, "hubLinkKey": status.hub_link_key,
+        "busAddress": status.bus_address, "hubLinkKey": status.hub_link_key, "hashKey": hash_key,
         "certificate": status.certificate, "ca": authority.pem(),
         "begins": certificate.begins, "ends": certificate.ends, "time": now,
     });

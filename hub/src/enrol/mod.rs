@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use base64::Engine;
 use http::{HeaderMap, HeaderValue, Request, header};
 use kube::Client;
 
@@ -47,6 +48,8 @@ pub struct Enrolment(Arc<Inner>);
 struct Inner {
     records: Records,
     authority: Shared,
+    /// The fleet's key for content hashes, base64.
+    hash_key: String,
     limiter: Mutex<Limiter>,
     begun: Instant,
     places: tokio::sync::Semaphore,
@@ -56,10 +59,11 @@ struct Inner {
 
 impl Enrolment {
     /// Works on the API behind `client`; `directory` knows which clusters there are.
-    pub fn new(client: Client, authority: Shared, directory: Directory) -> Enrolment {
+    pub fn new(client: Client, authority: Shared, directory: Directory, hash_key: &[u8; 32]) -> Enrolment {
         let inner = Inner {
             records: Records { client, directory },
             authority,
+            hash_key: base64::engine::general_purpose::STANDARD.encode(hash_key),
             limiter: Mutex::default(),
             begun: Instant::now(),
             places: tokio::sync::Semaphore::new(AT_ONCE),
@@ -144,7 +148,7 @@ async fn enrol_now(enrolment: &Enrolment, peer: IpAddr, request: Request<Body>) 
         };
         write(enrolment, peer, &ask, &key, token, signer.as_ref()).await?
     };
-    inner.records.answered(&written, &inner.authority).await
+    inner.records.answered(&written, &inner.authority, &inner.hash_key).await
 }
 
 /// Decides, counts and writes; the request as it was written.
@@ -221,7 +225,6 @@ async fn unregister_now(enrolment: &Enrolment, peer: IpAddr, request: Request<Bo
 
 /// The certificate of a body, if its key signed the body.
 fn signer(inner: &Inner, purpose: &str, headers: &HeaderMap, body: &[u8], certificate: &str) -> Option<Peer> {
-    use base64::Engine;
     let proof = base64::engine::general_purpose::STANDARD.decode(headers.get(PROOF)?.as_bytes()).ok()?;
     let peer = Peer::read(certificate, &inner.authority.borrow())?;
     peer.signed(purpose, body, &proof).then_some(peer)

@@ -118,7 +118,7 @@ impl Records {
     }
 
     /// Waits for the controller's answer to a request as it was written.
-    pub async fn answered(&self, written: &ClusterRegistrationRequest, authority: &Shared) -> Result<Response, Failure> {
+    pub async fn answered(&self, written: &ClusterRegistrationRequest, authority: &Shared, hash_key: &str) -> Result<Response, Failure> {
         let (name, begun) = (written.name_any(), Instant::now());
         let api = Api::<ClusterRegistrationRequest>::all(self.client.clone());
         while begun.elapsed() < PATIENCE {
@@ -130,7 +130,7 @@ impl Records {
             let current = authority.borrow().clone();
             match found.status.as_ref().filter(|status| status.result.is_some() && status.observed_generation >= found.metadata.generation)
             {
-                Some(status) => return answer::of(status, &name, &current, super::seconds()),
+                Some(status) => return answer::of(status, &name, &current, hash_key, super::seconds()),
                 None => tokio::time::sleep(LOOK).await,
             }
         }

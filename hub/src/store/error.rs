@@ -20,6 +20,15 @@ pub enum StoreError {
     /// A newer hub wrote the file.
     #[error("store {path} has schema version {found}, this program knows up to {known}: start the version that wrote it, or a newer one")]
     Newer { path: String, found: i64, known: i64 },
+    /// Another key sealed the file.
+    #[error(
+        "store {path} was sealed with the key {wanted}, and {file} holds the key {found}: put the right one there, or name it with \
+         --at-rest-key-file"
+    )]
+    WrongKey { path: String, file: String, found: String, wanted: String },
+    /// The key is missing or unusable.
+    #[error(transparent)]
+    Key(#[from] at_rest::KeyError),
     /// The expected state of an object was not the stored one.
     #[error("object {key} is at resourceVersion {found:?}, which is not what the write expected")]
     Conflict { key: String, found: Option<u64> },

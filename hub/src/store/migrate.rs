@@ -2,13 +2,21 @@
 
 use std::path::Path;
 
+use at_rest::{KeyFile, Sealer};
 use rusqlite::Connection;
 
-use super::StoreError;
+use super::{StoreError, sealing};
+
+/// How one version of the schema becomes the next.
+enum Step {
+    Sql(&'static str),
+    Code(fn(&Connection, &Sealer) -> rusqlite::Result<()>),
+}
 
 /// One entry a schema version; entry n brings version n to n + 1. Released entries never change.
-const MIGRATIONS: &[&str] = &[
-    "
+const MIGRATIONS: &[Step] = &[
+    Step::Sql(
+        "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO meta VALUES ('compacted', 0), ('floor', 0);
     CREATE TABLE incarnations (id BLOB PRIMARY KEY, opened INTEGER NOT NULL, closed INTEGER) WITHOUT ROWID;
@@ -21,22 +29,33 @@ const MIGRATIONS: &[&str] = &[
         resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
         body BLOB NOT NULL, prev BLOB);
 ",
-    crate::sync::TABLES,
-    crate::sync::HEALTH,
+    ),
+    Step::Sql(crate::sync::TABLES),
+    Step::Sql(crate::sync::HEALTH),
+    Step::Code(sealing::seal_all),
 ];
 
-/// Opens the file for the writer, checks it and brings it to the newest schema.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+/// Opens the file for the writer, checks it, finds its key, and brings it to the newest schema.
+pub(super) fn open(path: &Path, key: &KeyFile) -> Result<(Connection, Sealer), StoreError> {
     let opening = StoreError::opening(path);
     let mut connection = Connection::open(path).map_err(&opening)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(&opening)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(&opening)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(&opening)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(&opening)?;
+    // What is freed is wiped, and nothing is written beside the file.
+    connection.pragma_update(None, "secure_delete", true).map_err(&opening)?;
+    connection.pragma_update(None, "temp_store", "MEMORY").map_err(&opening)?;
     connection.set_prepared_statement_cache_capacity(64);
     check(&connection, path)?;
-    migrate(&mut connection, path)?;
-    Ok(connection)
+    let found = version(&connection, path)?;
+    let sealer = Sealer::new(&sealing::key(&connection, path, key)?)?;
+    migrate(&mut connection, &sealer, found).map_err(&opening)?;
+    match found {
+        0 => sealing::mark_rewritten(&connection).map_err(&opening)?,
+        _ => sealing::rewrite(&connection).map_err(&opening)?,
+    }
+    Ok((connection, sealer))
 }
 
 /// Reads the structure of the whole file, so that damage shows at start and not at some later request.
@@ -48,18 +67,24 @@ fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     Err(StoreError::Corrupt { path: path.display().to_string(), detail: verdict })
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let opening = StoreError::opening(path);
-    let known = MIGRATIONS.len() as i64;
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&opening)?;
-    if found > known || found < 0 {
-        return Err(StoreError::Newer { path: path.display().to_string(), found, known });
+/// The version of the file's schema; 0 when it is new.
+fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(StoreError::opening(path))?;
+    match usize::try_from(found) {
+        Ok(version) if version <= MIGRATIONS.len() => Ok(version),
+        _ => Err(StoreError::Newer { path: path.display().to_string(), found, known: MIGRATIONS.len() as i64 }),
     }
-    for (version, script) in MIGRATIONS.iter().enumerate().skip(found as usize) {
-        let tx = connection.transaction().map_err(&opening)?;
-        tx.execute_batch(script).map_err(&opening)?;
-        tx.pragma_update(None, "user_version", version as i64 + 1).map_err(&opening)?;
-        tx.commit().map_err(&opening)?;
+}
+
+fn migrate(connection: &mut Connection, sealer: &Sealer, found: usize) -> rusqlite::Result<()> {
+    for (version, step) in MIGRATIONS.iter().enumerate().skip(found) {
+        let tx = connection.transaction()?;
+        match step {
+            Step::Sql(script) => tx.execute_batch(script)?,
+            Step::Code(run) => run(&tx, sealer)?,
+        }
+        tx.pragma_update(None, "user_version", version as i64 + 1)?;
+        tx.commit()?;
     }
     Ok(())
 }

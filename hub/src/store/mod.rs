@@ -5,6 +5,7 @@
 //! - A write is answered only after the commit that holds it; writes that wait together share one commit (group commit).
 //! - A resourceVersion this file can't vouch for (compacted away, or of a life it does not remember) is refused as expired, never guessed.
 //! - One process at a time has the data folder.
+//! - What objects hold is sealed on the disk, with a key that is not in the file (`sealing`).
 //!
 //! The store knows objects as JSON bytes under a key; kinds, selectors and projections live in `api`.
 
@@ -15,9 +16,13 @@ mod lock;
 mod migrate;
 mod object;
 mod reader;
+mod rekey;
+pub mod sealing;
 mod watcher;
 mod writer;
 
+#[cfg(test)]
+mod sealing_tests;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +30,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use at_rest::{KeyFile, Sealer};
+
 pub use error::StoreError;
 pub use events::{Event, EventKind};
 pub use incarnation::IncarnationId;
 pub use object::{Expect, Key, Page, Query, Row, Stored};
+pub use rekey::{Rekeyed, rekey};
 pub use watcher::Watcher;
 pub use writer::Tx;
 
@@ -40,9 +48,11 @@ use writer::Writer;
 /// The name of the database inside the data folder.
 pub const FILE_NAME: &str = "hub.sqlite";
 
-/// How much history the store keeps for watchers.
+/// Where the store's key is, and how much history is kept for watchers.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
+    /// The key's file, instead of `at-rest.key` in the folder.
+    pub key_file: Option<PathBuf>,
     /// Events younger than this are kept, unless there are more than `most_events`.
     pub keep_for: Duration,
     /// At least so many of the newest events are kept, whatever their age.
@@ -53,6 +63,8 @@ pub struct StoreOptions {
     pub ring_events: usize,
     /// Bytes of recent events held in memory for watchers.
     pub ring_bytes: usize,
+    /// How long events are held in memory; after that they are read from the disk, where they are sealed.
+    pub ring_for: Duration,
     /// How often old events are looked for.
     pub compact_every: Duration,
 }
@@ -60,11 +72,13 @@ pub struct StoreOptions {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
+            key_file: None,
             keep_for: Duration::from_secs(5 * 60),
             keep_events: 1_000,
             most_events: 200_000,
             ring_events: 10_000,
             ring_bytes: 32 << 20,
+            ring_for: Duration::from_secs(10),
             compact_every: Duration::from_secs(60),
         }
     }
@@ -80,6 +94,7 @@ pub struct Store {
 struct Shared {
     writer: Writer,
     readers: Readers,
+    sealer: Arc<Sealer>,
     ring: Arc<Ring>,
     incarnation: IncarnationId,
     history: History,
@@ -100,7 +115,8 @@ impl Store {
     /// Opens (or makes) the store in `folder` with the default history limits.
     ///
     /// # Errors
-    /// The folder is in use by another process, the file is corrupt, or a newer version of the hub wrote it.
+    /// The folder is in use by another process, the file is corrupt, a newer version of the hub wrote it, or it was sealed with a key that
+    /// is not there.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         Self::open_with(folder, StoreOptions::default())
     }
@@ -112,12 +128,14 @@ impl Store {
     pub fn open_with(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let lock = FolderLock::take(folder)?;
         let path = folder.join(FILE_NAME);
-        let mut connection = migrate::open(&path)?;
+        let key_file = KeyFile::new(options.key_file.as_deref(), folder);
+        let (mut connection, sealer) = migrate::open(&path, &key_file)?;
+        let sealer = Arc::new(sealer);
         let (incarnation, history) = incarnation::begin(&mut connection).map_err(StoreError::opening(&path))?;
         let ring = Arc::new(Ring::new(history.floor, &options));
         let readers = Readers::new(path.clone());
-        let writer = Writer::start(connection, Arc::clone(&ring), history, options)?;
-        Ok(Self { shared: Arc::new(Shared { writer, readers, ring, incarnation, history, path, _lock: lock }) })
+        let writer = Writer::start(connection, Arc::clone(&sealer), Arc::clone(&ring), history, options)?;
+        Ok(Self { shared: Arc::new(Shared { writer, readers, sealer, ring, incarnation, history, path, _lock: lock }) })
     }
 
     /// Runs `work` on the writer thread inside the next group commit; resolves after the durable commit.
@@ -140,7 +158,7 @@ impl Store {
     /// # Errors
     /// The database can't be read.
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        self.shared.readers.with(|connection| object::get(connection, key))
+        self.shared.readers.with(|connection| object::get(connection, &self.shared.sealer, key))
     }
 
     /// Reads one page of objects in key order, keeping what `pick` returns; off the async threads.
@@ -153,7 +171,10 @@ impl Store {
         F: FnMut(Row<'_>) -> Option<T> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        self.blocking(move || shared.readers.with(|connection| object::list(connection, &query, shared.history.floor, pick))).await
+        self.blocking(move || {
+            shared.readers.with(|connection| object::list(connection, &shared.sealer, &query, shared.history.floor, pick))
+        })
+        .await
     }
 
     /// Runs `read` on a read-only connection (one snapshot per statement), off the async threads: for side tables.
@@ -172,6 +193,11 @@ impl Store {
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
         let _turn = self.shared.readers.turn().await;
         tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Opens what side tables keep.
+    pub fn sealer(&self) -> Arc<Sealer> {
+        Arc::clone(&self.shared.sealer)
     }
 
     /// Follows the changes after `resource_version`.

@@ -1,10 +1,13 @@
-//! Objects as the store sees them: a key, a resourceVersion, JSON bytes. Reads only; `writer` changes them.
+//! Objects as the store sees them: a key, a resourceVersion, JSON bytes, sealed on the disk. Reads only; `writer` changes them.
 
 use std::fmt;
 
+use at_rest::Sealer;
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::sealing::{self, Change};
 
 /// What names an object: `resource` is `plural.group` (`plural` in the core group), `namespace` is empty for cluster-scoped ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +24,17 @@ impl fmt::Display for Key {
 }
 
 /// An object as committed; its bytes carry `resource_version` in their metadata.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     pub resource_version: u64,
     pub body: Bytes,
+}
+
+/// Bodies may be Secrets: no log shows them.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stored({} bytes at {})", self.body.len(), self.resource_version)
+    }
 }
 
 /// What a write wants to find.
@@ -68,18 +78,42 @@ pub struct Page<T> {
     pub next: Option<(String, String)>,
 }
 
-pub(super) fn get(connection: &Connection, key: &Key) -> Result<Option<Stored>, rusqlite::Error> {
+/// Where the body of an object belongs.
+fn place<'a>(resource: &'a str, namespace: &'a str, name: &'a str) -> [&'a [u8]; 4] {
+    [b"objects", resource.as_bytes(), namespace.as_bytes(), name.as_bytes()]
+}
+
+pub(super) fn get(connection: &Connection, sealer: &Sealer, key: &Key) -> Result<Option<Stored>, rusqlite::Error> {
     connection
         .prepare_cached("SELECT rv, body FROM objects WHERE resource = ?1 AND namespace = ?2 AND name = ?3")?
         .query_row(params![key.resource, key.namespace, key.name], |row| {
-            let body: Vec<u8> = row.get(1)?;
+            let body = sealing::open(sealer, &place(&key.resource, &key.namespace, &key.name), row, 1)?;
             Ok(Stored { resource_version: row.get::<_, i64>(0)? as u64, body: body.into() })
         })
         .optional()
 }
 
+/// The sealed body of an object.
+pub(super) fn sealed(sealer: &Sealer, key: &Key, body: &[u8]) -> Vec<u8> {
+    sealer.seal(&place(&key.resource, &key.namespace, &key.name), body)
+}
+
+/// Goes through every body.
+pub(super) fn change(connection: &Connection, change: &Change<'_>) -> rusqlite::Result<()> {
+    let mut update = connection.prepare("UPDATE objects SET body = ?2 WHERE rowid = ?1")?;
+    let mut query = connection.prepare("SELECT resource, namespace, name, body FROM objects WHERE rowid = ?1")?;
+    let ids = connection.prepare("SELECT rowid FROM objects")?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    for id in ids {
+        let body =
+            query.query_row([id], |row| change.of(&place(text(row.get_ref(0)?), text(row.get_ref(1)?), text(row.get_ref(2)?)), row, 3))?;
+        update.execute(params![id, body])?;
+    }
+    Ok(())
+}
+
 pub(super) fn list<T>(
     connection: &Connection,
+    sealer: &Sealer,
     query: &Query,
     floor: u64,
     mut pick: impl FnMut(Row<'_>) -> Option<T>,
@@ -98,8 +132,8 @@ pub(super) fn list<T>(
             page.next = last;
             break;
         }
-        let body = row.get_ref(3)?.as_blob().unwrap_or_default();
-        if let Some(item) = pick(Row { namespace, name, resource_version: row.get::<_, i64>(2)? as u64, body }) {
+        let body = sealing::open(sealer, &place(&query.resource, namespace, name), row, 3)?;
+        if let Some(item) = pick(Row { namespace, name, resource_version: row.get::<_, i64>(2)? as u64, body: &body }) {
             page.items.push(item);
             last = Some((namespace.to_owned(), name.to_owned()));
         }

@@ -181,7 +181,9 @@ async fn a_version_of_a_forgotten_life_is_expired() {
     let store = Store::open(folder.path()).expect("open");
     put(&store, "a", Expect::Absent, 1).await.expect("put");
     drop(store);
-    std::fs::copy(folder.path().join(FILE_NAME), copy.path().join(FILE_NAME)).expect("backup");
+    for name in [FILE_NAME, "at-rest.key"] {
+        std::fs::copy(folder.path().join(name), copy.path().join(name)).expect("backup");
+    }
     let store = Store::open(folder.path()).expect("open");
     let lost_life = store.incarnation();
     let lost = put(&store, "b", Expect::Absent, 1).await.expect("put");

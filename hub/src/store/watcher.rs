@@ -69,7 +69,7 @@ impl Watcher {
         let position = self.position;
         let (batch, compacted) = self.shared.readers.with(|connection| {
             // The events first: compaction between the two reads then shows in the second one.
-            let batch = events::read_after(connection, position, BATCH)?;
+            let batch = events::read_after(connection, &self.shared.sealer, position, BATCH)?;
             Ok((batch, events::compacted(connection)?))
         })?;
         if position < compacted {

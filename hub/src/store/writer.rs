@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use at_rest::Sealer;
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::events::{self, Event, EventKind, Ring};
-use super::{Expect, History, Key, StoreError, StoreOptions, Stored, object};
+use super::{Expect, History, Key, StoreError, StoreOptions, Stored, object, sealing};
 
 /// Jobs that may wait; more wait in their callers.
 const QUEUE: usize = 1_024;
@@ -37,9 +38,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, ring: Arc<Ring>, history: History, options: StoreOptions) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        connection: Connection,
+        sealer: Arc<Sealer>,
+        ring: Arc<Ring>,
+        history: History,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
         let (jobs, queue) = flume::bounded(QUEUE);
-        let state = State { connection, ring, next: history.floor + 1, options };
+        let state = State { connection, sealer, ring, next: history.floor + 1, options };
         let thread = thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || state.run(&queue))
@@ -92,6 +99,7 @@ impl Drop for Writer {
 
 struct State {
     connection: Connection,
+    sealer: Arc<Sealer>,
     ring: Arc<Ring>,
     next: u64,
     options: StoreOptions,
@@ -101,11 +109,14 @@ impl State {
     fn run(mut self, queue: &flume::Receiver<Job>) {
         let mut compact_at = Instant::now() + self.options.compact_every;
         loop {
-            match queue.recv_deadline(compact_at) {
+            match queue.recv_deadline(compact_at.min(Instant::now() + self.options.ring_for)) {
                 Ok(Job::Work(work)) => self.group(work, queue),
                 Ok(Job::Compact(reply)) => drop(reply.send(self.compact())),
                 Err(flume::RecvTimeoutError::Timeout) => {}
-                Err(flume::RecvTimeoutError::Disconnected) => return,
+                Err(flume::RecvTimeoutError::Disconnected) => return self.end(),
+            }
+            if let Some(line) = Instant::now().checked_sub(self.options.ring_for) {
+                self.ring.forget_before(line);
             }
             if Instant::now() >= compact_at {
                 if let Err(error) = self.compact() {
@@ -113,6 +124,13 @@ impl State {
                 }
                 compact_at = Instant::now() + self.options.compact_every;
             }
+        }
+    }
+
+    /// Nothing is left in the WAL of a store that is closed.
+    fn end(self) {
+        if let Err(error) = sealing::truncate_wal(&self.connection) {
+            tracing::debug!(%error, "the WAL could not be emptied; the next start does it");
         }
     }
 
@@ -127,7 +145,7 @@ impl State {
         });
         match committed {
             Ok(events) => {
-                self.ring.publish(events);
+                self.ring.publish(events, Instant::now());
                 answers.into_iter().for_each(|answer| answer(Ok(())));
             }
             Err(error) => {
@@ -178,7 +196,7 @@ impl State {
     fn one(&mut self, work: Work, events: &mut Vec<Event>) -> Result<Option<Answer>, StoreError> {
         self.connection.prepare_cached("SAVEPOINT job")?.execute([])?;
         let (version, count) = (self.next, events.len());
-        let mut tx = Tx { connection: &self.connection, next: &mut self.next, events };
+        let mut tx = Tx { connection: &self.connection, sealer: &self.sealer, next: &mut self.next, events };
         let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut tx)));
         if !matches!(&outcome, Ok((true, _))) {
             self.next = version;
@@ -210,6 +228,7 @@ impl State {
 /// The open transaction, as one job sees it: what jobs before it in the group did is visible.
 pub struct Tx<'a> {
     connection: &'a Connection,
+    sealer: &'a Sealer,
     next: &'a mut u64,
     events: &'a mut Vec<Event>,
 }
@@ -218,6 +237,11 @@ impl Tx<'_> {
     /// The connection, for side tables; the tables of objects and events change only through `put` and `delete`.
     pub fn connection(&self) -> &Connection {
         self.connection
+    }
+
+    /// Seals what side tables keep.
+    pub fn sealer(&self) -> &Sealer {
+        self.sealer
     }
 
     /// The newest resourceVersion assigned so far.
@@ -230,7 +254,7 @@ impl Tx<'_> {
     /// # Errors
     /// The database can't be read.
     pub fn get(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        Ok(object::get(self.connection, key)?)
+        Ok(object::get(self.connection, self.sealer, key)?)
     }
 
     /// Stores `body` under `key` with a new resourceVersion, which is also written into its metadata.
@@ -246,7 +270,7 @@ impl Tx<'_> {
                 "INSERT INTO objects (resource, namespace, name, rv, body) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (resource, namespace, name) DO UPDATE SET rv = excluded.rv, body = excluded.body",
             )?
-            .execute(params![key.resource, key.namespace, key.name, version as i64, &body[..]])?;
+            .execute(params![key.resource, key.namespace, key.name, version as i64, object::sealed(self.sealer, key, &body)])?;
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         self.record(kind, key, body.clone(), previous)?;
         Ok(Stored { resource_version: version, body })
@@ -270,7 +294,7 @@ impl Tx<'_> {
     }
 
     fn expect(&self, key: &Key, expect: Expect) -> Result<Option<Bytes>, StoreError> {
-        let found = object::get(self.connection, key)?;
+        let found = object::get(self.connection, self.sealer, key)?;
         let version = found.as_ref().map(|stored| stored.resource_version);
         let wanted = match expect {
             Expect::Absent => None,
@@ -284,7 +308,7 @@ impl Tx<'_> {
 
     fn record(&mut self, kind: EventKind, key: &Key, body: Bytes, previous: Option<Bytes>) -> Result<(), StoreError> {
         let event = Event { resource_version: *self.next, kind, key: key.clone(), body, previous };
-        events::append(self.connection, &event, milliseconds())?;
+        events::append(self.connection, self.sealer, &event, milliseconds())?;
         self.events.push(event);
         *self.next += 1;
         Ok(())

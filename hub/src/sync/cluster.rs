@@ -1,24 +1,26 @@
 //! The task of one cluster: its sessions, its plan, its timers, around one state machine.
 
-use std::cell::LazyCell;
-use std::collections::HashMap;
-use std::sync::Arc;
+mod guarding;
+
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bus_schema::greeting::{no_session, unknown_sid};
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
-use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState, no_session};
+use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::library::{Library, Prepared, Shelf, bundle_id};
+use super::library::{Library, Shelf, bases};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
+use crate::core::guard::fleet::{Fleet, Words};
 use crate::core::guard::{Guard, Held};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
@@ -33,6 +35,9 @@ pub struct Shared {
     pub store: Store,
     pub config: HubConfig,
     pub guard: Guard,
+    /// What all clusters lose together.
+    pub fleet: Mutex<Fleet>,
+    pub words: watch::Receiver<Arc<Words>>,
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
@@ -52,12 +57,14 @@ pub enum Plan {
 
 /// Runs until the plan's sender is gone or the hub stops.
 pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Session>, mut plans: watch::Receiver<Plan>) {
-    let state = match shared.store.read(move |connection| tables::load(connection, sid)).await {
+    let sealer = shared.store.sealer();
+    let state = match shared.store.read(move |connection| tables::load(connection, &sealer, sid)).await {
         Ok(state) => state,
         Err(error) => return tracing::error!(%sid, %error, "the link's state cannot be read: this cluster is not served"),
     };
     let mut task = Task::new(sid, shared.clone(), state);
     let mut uplink: Option<Uplink> = None;
+    let mut words = shared.words.clone();
     task.take_plan(&plans.borrow_and_update().clone());
     loop {
         if task.downlink.is_none() {
@@ -78,9 +85,10 @@ pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Ses
                 Ok(()) => task.take_plan(&plans.borrow_and_update().clone()),
                 Err(_) => return,
             },
+            Ok(()) = words.changed(), if task.guarded.is_some() => task.judge_again(),
             event = next_event(&mut uplink) => task.take_event(event),
             ready = task.ready() => task.take_ready(ready),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => task.judge_when_due(),
         }
     }
 }
@@ -101,6 +109,8 @@ struct Task {
     unknown: bool,
     /// Removals that wait for a confirmation.
     held: Option<Held>,
+    /// The plan whose removals are kept back, and when to look again.
+    guarded: Option<(PlanUpdate, Millis)>,
     downlink: Option<Downlink>,
     /// The downlink takes a frame of this size now.
     room: Option<usize>,
@@ -114,7 +124,8 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
-        Task { sid, shared, link, shelf, cluster: None, unknown: false, held: None, downlink: None, room: None, heard: None, random }
+        let (cluster, held, guarded, downlink, room, heard) = (None, None, None, None, None, None);
+        Task { sid, shared, link, shelf, cluster, unknown: false, held, guarded, downlink, room, heard, random }
     }
 
     fn now(&self) -> Millis {
@@ -150,50 +161,43 @@ impl Task {
 
     fn take_plan(&mut self, plan: &Plan) {
         self.unknown = matches!(plan, Plan::NoCluster);
-        let Plan::Desired(update) = plan else { return };
+        match plan {
+            Plan::Desired(update) => self.take_update(update),
+            Plan::NoCluster => {
+                self.link.set_peer(None, self.nonce(), self.now());
+                self.leave_fleet();
+            }
+            Plan::Unknown => {}
+        }
+    }
+
+    fn take_update(&mut self, update: &PlanUpdate) {
         let now = self.now();
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
-            self.shelf.before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            let before = std::mem::replace(&mut self.shelf.current, prepared.contents);
+            self.shelf.before = self.link.desired().map_or_else(Arc::default, |desired| bases(&before, &desired.list));
         }
         self.cluster = Some(update.cluster.clone());
         self.share_heard();
+        self.link.set_peer(update.link_key, self.nonce(), now);
         self.link.set_desired(Desired { list: prepared.list, resource_version: update.rv }, now);
         self.link.set_confirm_prune(update.confirm_prune.as_deref().and_then(Hash::parse), now);
         self.report();
     }
 
-    /// The plan's list, or the one that holds while its removals wait. They are judged against what was desired last; after a start of
-    /// the hub that is what the agent acknowledged, so that a hold outlives the process.
-    fn guarded(&mut self, update: &PlanUpdate, prepared: Prepared) -> Prepared {
-        self.held = None;
-        let Some(before) = self.link.desired().map(|desired| &desired.list).or(self.link.acked()) else { return prepared };
-        let owners = LazyCell::new(|| update.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
-        let owner = |bundle| owners.get(&bundle).map(|of| (*of).clone());
-        let confirmed = update.confirm_removal.as_deref();
-        let Some((held, list)) = self.shared.guard.hold(before, &prepared.list, confirmed, owner, &self.shared.config.key) else {
-            return prepared;
-        };
-        tracing::warn!(sid = %self.sid, cluster = %update.cluster, removals = held.removals, of = held.of, hash = held.hash, "removals are held");
-        self.held = Some(held);
-        let mut contents = HashMap::clone(&self.shelf.current);
-        contents.retain(|hash, _| list.content(hash).is_some());
-        contents.extend(prepared.contents.iter().map(|(hash, bytes)| (*hash, bytes.clone())));
-        Prepared { list: Arc::new(list), contents: Arc::new(contents) }
-    }
-
     fn take_event(&mut self, event: Option<Event>) {
         match event {
             Some(Event::Frame(frame)) => {
-                if let Some(heard) = &self.heard {
-                    heard.hear(Timestamp::now());
-                }
                 if self.unknown {
-                    return self.say_unknown();
+                    return self.say_unknown(&frame.payload);
                 }
                 let (nonce, now) = (self.nonce(), self.now());
-                if let Err(error) = self.link.frame(&frame.payload, nonce, now) {
-                    tracing::debug!(sid = %self.sid, %error, "a frame was not taken");
+                match (self.link.frame(&frame.payload, nonce, now), &self.heard) {
+                    (Err(error), _) => tracing::debug!(sid = %self.sid, %error, "a frame was not taken"),
+                    // Nothing that anybody may have made is a sign of life.
+                    (Ok(()), Some(heard)) if self.link.last_heard() == Some(now) => heard.hear(Timestamp::now()),
+                    (Ok(()), _) => {}
                 }
             }
             Some(Event::Closed(closed)) => {
@@ -205,9 +209,11 @@ impl Task {
     }
 
     /// The agent registers again, proposing the sid it had.
-    fn say_unknown(&self) {
+    fn say_unknown(&self, heard: &[u8]) {
         if let Some(downlink) = &self.downlink {
-            let _ = downlink.try_send(no_session(true).into());
+            let own = self.shared.config.own.first();
+            let answer = own.and_then(|own| unknown_sid(own, heard)).unwrap_or_else(no_session);
+            let _ = downlink.try_send(answer.into());
         }
     }
 
@@ -242,10 +248,9 @@ impl Task {
 
     fn wait(&self) -> Duration {
         let due = self.link.poll_timeout().map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
-        match self.downlink {
-            Some(_) if self.room.is_some() => due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
-            _ => LONGEST_WAIT,
-        }
+        let judged = self.guarded.as_ref().map(|(_, due)| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
+        let due = due.filter(|_| self.downlink.is_some() && self.room.is_some());
+        due.into_iter().chain(judged).fold(LONGEST_WAIT, Duration::min)
     }
 
     /// Commits what was decided, then tells it.
@@ -257,7 +262,7 @@ impl Task {
                 .store
                 .write(move |tx| {
                     tables::create(tx.connection(), sid)?;
-                    writes.iter().try_for_each(|write| tables::save(tx.connection(), sid, write))?;
+                    writes.iter().try_for_each(|write| tables::save(tx.connection(), tx.sealer(), sid, write))?;
                     Ok::<(), StoreError>(())
                 })
                 .await?;

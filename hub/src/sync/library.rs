@@ -1,4 +1,6 @@
 //! Hashes, lists and encodings that many clusters share: each is made once.
+//!
+//! Secrets are the exception: nothing here holds their bytes longer than a list that somebody desires.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +54,7 @@ impl Library {
             return prepared.clone();
         }
         let prepared = self.convert(entries);
+        lists.retain(|(known, _)| Arc::strong_count(known) > 1);
         if lists.len() >= LISTS {
             lists.remove(0);
         }
@@ -66,9 +69,9 @@ impl Library {
             let wanted = match &entry.content {
                 plan::Content::Keep => Wanted::Keep,
                 plan::Content::Bytes(bytes) => {
-                    let hash = self.hash(bytes);
-                    contents.insert(hash, bytes.clone());
                     let secret = object.group.is_empty() && object.kind == "Secret";
+                    let hash = if secret { self.key.hash(Domain::Object, bytes) } else { self.hash(bytes) };
+                    contents.insert(hash, bytes.clone());
                     Wanted::Content { hash, size: bytes.len() as u32, secret }
                 }
             };
@@ -127,7 +130,26 @@ impl Contents for Shelf {
         let bytes = self.get(hash)?;
         let base = base.and_then(|base| Some((*base, self.get(base)?)));
         let step = (*hash, base.as_ref().map(|(base, _)| *base));
-        self.library.encode(step, || Some(Encoded::new(&bytes, base.as_ref().map(|(_, bytes)| &**bytes), secret, key)))
+        let make = || Some(Encoded::new(&bytes, base.as_ref().map(|(_, bytes)| &**bytes), secret, key));
+        if secret { make() } else { self.library.encode(step, make) }
+    }
+}
+
+/// What of a list's content may be a base for what comes after: no Secret is.
+pub fn bases(contents: &Arc<HashMap<Hash, Arc<[u8]>>>, list: &DesiredList) -> Arc<HashMap<Hash, Arc<[u8]>>> {
+    let secrets: Vec<Hash> = list.entries.iter().filter_map(secret).collect();
+    if secrets.is_empty() {
+        return contents.clone();
+    }
+    let mut bases = HashMap::clone(contents);
+    secrets.iter().for_each(|hash| drop(bases.remove(hash)));
+    Arc::new(bases)
+}
+
+fn secret(entry: &DesiredEntry) -> Option<Hash> {
+    match entry.wanted {
+        Wanted::Content { hash, secret: true, .. } => Some(hash),
+        _ => None,
     }
 }
 
@@ -164,6 +186,26 @@ mod tests {
         let first = library.prepare(&shared);
         assert!(Arc::ptr_eq(&first.list, &library.prepare(&shared).list));
         assert_eq!(first.list.root, library.prepare(&other).list.root);
+    }
+
+    #[test]
+    fn nothing_holds_a_secret_that_no_list_desires() {
+        let library = Arc::new(Library::new(HashKey::public()));
+        let bytes: Arc<[u8]> = b"hunter2".as_slice().into();
+        let object = crate::core::id::ObjectId { kind: "Secret".into(), name: "s".into(), ..Default::default() };
+        let entry = plan::DesiredEntry { object, content: plan::Content::Bytes(bytes.clone()), ..entries(&[""])[0].clone() };
+        let desired: plan::DesiredList = [entry].into_iter().collect();
+        let prepared = library.prepare(&desired);
+        let hash = prepared.list.entries[0].wanted.hash().unwrap();
+        let before = bases(&prepared.contents, &prepared.list);
+        let mut shelf = Shelf { library: library.clone(), current: prepared.contents.clone(), before };
+        assert!(shelf.encoded(&hash, None, true, &HashKey::public()).is_some());
+        let next = library.prepare(&entries(&["a"]));
+        shelf.current = next.contents;
+        drop((desired, prepared));
+        library.prepare(&entries(&["b"]));
+        assert!(shelf.get(&hash).is_none());
+        assert_eq!(Arc::strong_count(&bytes), 1, "only this test has it");
     }
 
     #[test]

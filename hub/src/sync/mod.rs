@@ -11,7 +11,7 @@ mod report;
 mod tables;
 
 pub use dispatch::{Inputs, run};
-pub use tables::{HEALTH, TABLES};
+pub use tables::{HEALTH, TABLES, load, seal_again, seal_all, status_of};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use bus_schema::hash::HashKey;
 use bus_schema::id::IncarnationId;
 use bus_schema::link::hub::HubConfig;
+use bus_schema::secret::LinkSecret;
 
 use crate::store::{Store, StoreError};
 
@@ -26,8 +27,8 @@ use crate::store::{Store, StoreError};
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn hub_config(store: &Store) -> Result<HubConfig, StoreError> {
+pub async fn hub_config(store: &Store, own: LinkSecret, key: HashKey) -> Result<HubConfig, StoreError> {
     let closed: BTreeMap<IncarnationId, u64> = store.read(tables::closed_incarnations).await?;
     let incarnation = IncarnationId(u64::from_be_bytes(store.incarnation().0));
-    Ok(HubConfig { key: HashKey::public(), incarnation, closed: Arc::new(closed) })
+    Ok(HubConfig { own: [own].into(), key, incarnation, closed: Arc::new(closed) })
 }

@@ -80,7 +80,8 @@ impl World {
         let (statuses, inputs) = latest::channel();
         let (reports, reports_out) = latest::channel();
         let (position_in, position) = tokio::sync::watch::channel(planner::Position::default());
-        let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in };
+        let words = tokio::sync::watch::channel(Default::default()).0;
+        let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in, words };
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
         let (outcomes, recorder) = (status::SharedOutcomes::default(), events::Recorder::default());
         tokio::spawn(events::run(self.client.clone(), recorder.clone(), stop.clone()));
@@ -92,7 +93,7 @@ impl World {
     pub fn start_registration(&self) -> Registration {
         let authority = std::sync::Arc::new(hub::tls::Authority::make().expect("a CA"));
         let (_, authority) = tokio::sync::watch::channel(authority);
-        let issuing = registration::Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: None };
+        let issuing = registration::Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: "hub".to_owned() };
         let config = registration::Config {
             real_namespaces: self.real,
             bus_address: "mqtt://127.0.0.1:1883".to_owned(),

@@ -13,6 +13,8 @@ pub struct Packet {
     /// The session that its sender was in, 0 for none.
     pub session: u64,
     pub frame: Vec<u8>,
+    /// Made or moved by a hostile broker: nobody may take it.
+    pub forged: bool,
 }
 
 /// How bad the links are; percentages.
@@ -23,10 +25,12 @@ pub struct Weather {
     pub delay: Millis,
     /// A frame that a cut catches on its way is delivered nevertheless, later.
     pub late: u8,
+    /// The broker adds a frame of its own to so many.
+    pub hostile: u8,
 }
 
 impl Weather {
-    pub const CLEAR: Weather = Weather { loss: 0, duplicates: 0, delay: 40, late: 0 };
+    pub const CLEAR: Weather = Weather { loss: 0, duplicates: 0, delay: 40, late: 0, hostile: 0 };
 }
 
 /// The link of one edge.

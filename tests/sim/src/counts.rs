@@ -31,7 +31,7 @@ macro_rules! counts {
 }
 
 counts! {
-    seeds, steps, frames, losses, duplicates, delays, late_frames, cuts, broker_restarts, hub_crashes, agent_crashes,
+    seeds, steps, frames, sealed_once, hostile_forgeries, hostile_replays, hostile_swaps, hostile_reflections, hostile_hints, losses, duplicates, delays, late_frames, cuts, broker_restarts, hub_crashes, agent_crashes,
     crashes_before_commit, crashes_after_commit, crashes_after_send, hub_restores, hubs_emptied, agents_emptied,
     foreign_objects, failed_applies, refused_applies, failed_removals, kept_removals, slow_removals,
     confirmations, deltas, recoveries, wants, contents, reports, applies, removals, unclaimed, bytes,

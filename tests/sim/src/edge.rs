@@ -5,12 +5,23 @@ use std::collections::BTreeSet;
 use bus_schema::id::{BootId, Millis, ObjectId};
 use bus_schema::link::Cache;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, ApplyOutcome, RemoveOutcome};
+use bus_schema::secret::{LinkSecret, Trust};
 
 use crate::broker::{Link, Packet};
 use crate::disk::AgentDisk;
 use crate::member::Member;
 use crate::object::MAX_OBJECT;
 use crate::world::{Event, World};
+
+/// The key of an agent; it has one whatever becomes of its disk.
+pub fn link_secret(edge: usize) -> LinkSecret {
+    LinkSecret::new([edge as u8 + 1; 32])
+}
+
+/// The key of the hub; a restored hub has it still.
+pub fn hub_secret() -> LinkSecret {
+    LinkSecret::new([0xee; 32])
+}
 
 /// When an armed crash strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +72,14 @@ pub enum Outcome {
 
 impl World {
     pub(crate) fn start_agent(&mut self, edge: usize) {
+        let trust = Trust { own: link_secret(edge), peer: hub_secret().public() };
         let site = &mut self.edges[edge];
         if site.agent.is_some() {
             return;
         }
         site.boot = self.rng.u64(1..);
-        let config = AgentConfig { max_object: MAX_OBJECT, max_in_flight: 4, ..AgentConfig::new(BootId(site.boot), self.key.clone()) };
+        let config =
+            AgentConfig { max_object: MAX_OBJECT, max_in_flight: 4, ..AgentConfig::new(BootId(site.boot), trust, self.key.clone()) };
         site.agent = Some(Agent::new(config, site.disk.state.clone(), self.now));
         let everything = site.disk.state.items.keys().chain(site.member.objects.keys()).cloned();
         site.excused.extend(everything);
@@ -117,6 +130,7 @@ impl World {
         let Some(agent) = &mut site.agent else { return };
         let taken = agent.frame(&packet.frame, nonce, &site.disk, now).is_ok();
         let session = agent.state().last_session;
+        self.check_forged(packet, taken);
         self.check_taken(packet, taken, session);
         self.pump_agent(edge);
     }
@@ -178,7 +192,7 @@ impl World {
         let session = if agent.in_session() { agent.state().last_session } else { 0 };
         let connection = site.link.connection;
         self.check_agent_frame(edge, session, &frame);
-        self.send(Packet { edge, up: true, connection, session, frame });
+        self.send(Packet { edge, up: true, connection, session, frame, forged: false });
         !self.strikes_agent(edge, Strike::AfterSend)
     }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bus_schema::greeting::{no_session, unknown_sid};
 use bus_schema::hash::Hash;
 use bus_schema::id::{IncarnationId, Millis};
 use bus_schema::link::Contents;
-use bus_schema::link::hub::no_session;
 use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use bus_schema::list::DesiredList;
 
 use crate::broker::Packet;
-use crate::edge::{Armed, Strike};
+use crate::edge::{Armed, Strike, hub_secret, link_secret};
 use crate::world::{Event, World};
 
 /// Rendered content by hash; rendered again by each process.
@@ -52,7 +52,7 @@ impl World {
         let incarnation = IncarnationId(self.rng.u64(1..));
         self.disk.open_incarnation(incarnation, self.now * 1_000);
         let closed = self.disk.incarnations.iter().filter_map(|(id, row)| Some((*id, (*row)?))).collect();
-        let config = HubConfig { key: self.key.clone(), incarnation, closed: Arc::new(closed) };
+        let config = HubConfig { own: [hub_secret()].into(), key: self.key.clone(), incarnation, closed: Arc::new(closed) };
         self.model.hubs.insert(incarnation, (*config.closed).clone());
         self.trace(|| format!("hub starts as {incarnation}, closed {:?}", config.closed));
         let links = self.disk.links.iter().map(|(edge, state)| (*edge, HubLink::new(config.clone(), state.clone()))).collect();
@@ -119,7 +119,7 @@ impl World {
     }
 
     fn plan_for(&mut self, edge: usize) {
-        let now = self.now;
+        let (now, nonce) = (self.now, self.nonce());
         let Some(hub) = &mut self.hub else { return };
         let Some(link) = hub.links.get_mut(&edge) else { return };
         let rendered = self.disk.store.render(edge, &self.universe, &self.key);
@@ -131,6 +131,7 @@ impl World {
         if !same {
             hub.asked.insert(edge, Asked { list: list.clone(), since: self.disk.store.resource_version });
         }
+        link.set_peer(Some(link_secret(edge).public()), nonce, now);
         link.set_desired(Desired { list: list.clone(), resource_version: rendered.resource_version }, now);
         link.set_confirm_prune(self.disk.store.confirm.get(&edge).copied(), now);
         if !same {
@@ -144,11 +145,13 @@ impl World {
         let Some(hub) = &mut self.hub else { return };
         let Some(link) = hub.links.get_mut(&edge) else {
             let connection = self.edges[edge].link.connection;
-            return self.send(Packet { edge, up: false, connection, session: 0, frame: no_session(true) });
+            let frame = unknown_sid(&hub_secret(), &packet.frame).unwrap_or_else(no_session);
+            return self.send(Packet { edge, up: false, connection, session: 0, frame, forged: false });
         };
         let before = link.session();
         let taken = link.frame(&packet.frame, nonce, now).is_ok();
         let after = link.session();
+        self.check_forged(packet, taken);
         self.check_hub_took(packet, taken, before, after);
         self.pump_hub(edge);
     }
@@ -209,7 +212,7 @@ impl World {
         let session = link.session().map_or(0, |session| session.0);
         let connection = self.edges[edge].link.connection;
         self.check_hub_frame(edge, session, &frame);
-        self.send(Packet { edge, up: false, connection, session, frame });
+        self.send(Packet { edge, up: false, connection, session, frame, forged: false });
         !self.strikes_hub(Strike::AfterSend)
     }
 

@@ -1,7 +1,8 @@
-//! Reads sealed frames for the model: the null cipher leaves bodies readable.
+//! Reads sealed frames for the model: the witness saw their bodies.
 
-use bus_schema::frame::{self, TAG_LEN};
+use bus_schema::frame;
 use bus_schema::message::{Confirm, Content, Delta, Hello, Kind, Report, StatusAck, Want, Welcome};
+use bus_schema::witness;
 
 /// A frame opened without its key.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub enum Inside {
 
 /// Counter and body of a frame of our own making; `None` only for a damaged one.
 pub fn inspect(bytes: &[u8]) -> Option<(u64, Inside)> {
-    let (header, at) = frame::peek(bytes).ok()?;
-    let body = &bytes[at..bytes.len() - TAG_LEN];
+    let (header, _) = frame::peek(bytes).ok()?;
+    let body = &witness::body(bytes)?;
     let kind = header.kind;
     let inside = match kind {
         Kind::Hello => Inside::Hello(frame::body(kind, body).ok()?),
@@ -74,10 +75,10 @@ impl Inside {
             ),
             Inside::Confirm(confirm) => format!("Confirm {}", hex(&confirm.list)),
             Inside::Report(report) => format!(
-                "Report listed {:x} held {} {:x} -> {:x} rows {:?}",
-                report.listed >> 32,
+                "Report listed {:x?} held {} whole {} -> {:x} rows {:?}",
+                report.listed.map(|listed| listed >> 32),
                 report.held,
-                report.base >> 32,
+                report.whole,
                 report.target >> 32,
                 report.entries.iter().map(|entry| (entry.index, entry.state, entry.gone)).collect::<Vec<_>>()
             ),

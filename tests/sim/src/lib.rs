@@ -1,13 +1,14 @@
 //! One hub and some agents in one thread, over a broker that loses, repeats, delays and cuts, everything drawn from one seed.
 //!
 //! Read in this order: [`world`] (time and events), [`store`] and [`hub`] (what users ask for, one link per cluster), [`edge`] and
-//! [`member`] (an agent, its disk, its cluster), [`broker`] (the network), [`transition`] (what happens to them), [`model`] (what must
+//! [`member`] (an agent, its disk, its cluster), [`broker`] (the network) and [`hostile`] (what a bad one does), [`transition`] (what happens to them), [`model`] (what must
 //! hold). Nothing here reads a clock or iterates in hash order: the same seed gives the same trace.
 
 pub mod broker;
 pub mod counts;
 pub mod disk;
 pub mod edge;
+pub mod hostile;
 pub mod hub;
 pub mod inspect;
 pub mod member;

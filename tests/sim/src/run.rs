@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bus_schema::planted::{self, Bug};
+use bus_schema::witness;
 
 use crate::broker::Weather;
 use crate::counts::Counts;
@@ -42,6 +43,7 @@ pub struct Report {
 /// Runs one seed.
 pub fn run(seed: u64, setup: Setup) -> Report {
     planted::plant(setup.bug);
+    witness::forget();
     let mut world = World::new(seed, setup.edges, setup.traced);
     let ended = catch_unwind(AssertUnwindSafe(|| live(&mut world, setup)));
     planted::plant(None);
@@ -50,6 +52,11 @@ pub fn run(seed: u64, setup: Setup) -> Report {
         world.fail(format!("panic: {}", text.unwrap_or_default()));
     }
     world.counts.seeds = 1;
+    let (uses, repeats) = witness::uses();
+    world.counts.sealed_once = uses;
+    if repeats > 0 {
+        world.fail(format!("{repeats} times a key sealed two frames under one counter"));
+    }
     Report { seed, counts: world.counts, failure: world.failure.take(), log: world.log.take().unwrap_or_default() }
 }
 

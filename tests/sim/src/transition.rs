@@ -268,8 +268,13 @@ impl World {
     fn change_weather(&mut self) {
         let rng = &mut self.rng;
         let delay: Millis = [30, 300, 2_000][rng.usize(..3)];
-        self.weather =
-            Weather { loss: [0, 5, 25][rng.usize(..3)], duplicates: [0, 5, 20][rng.usize(..3)], delay, late: [0, 30, 80][rng.usize(..3)] };
+        self.weather = Weather {
+            loss: [0, 5, 25][rng.usize(..3)],
+            duplicates: [0, 5, 20][rng.usize(..3)],
+            delay,
+            late: [0, 30, 80][rng.usize(..3)],
+            hostile: [0, 5, 20][rng.usize(..3)],
+        };
         self.stormy = rng.bool();
     }
 }

@@ -10,6 +10,7 @@ use crate::broker::{Packet, Weather};
 use crate::counts::Counts;
 use crate::disk::HubDisk;
 use crate::edge::{Armed, Edge, Outcome, Strike};
+use crate::hostile::Archive;
 use crate::hub::Hub;
 use crate::inspect::inspect;
 use crate::model::Model;
@@ -44,6 +45,8 @@ pub struct World {
     /// Older copies of the hub's disk.
     pub copies: Vec<HubDisk>,
     pub weather: Weather,
+    /// What a hostile broker has kept.
+    pub archive: Archive,
     /// The hub's disk is never replaced, so that histories grow long.
     pub steady: bool,
     /// Requests to members fail now and then.
@@ -73,6 +76,7 @@ impl World {
             disk: HubDisk::default(),
             copies: Vec::new(),
             weather: Weather::CLEAR,
+            archive: Archive::default(),
             stormy: false,
             steady: seed.is_multiple_of(3),
             max_frame,
@@ -144,6 +148,7 @@ impl World {
         for arrival in arrivals {
             self.at(arrival - self.now, Event::Arrive(packet.clone()));
         }
+        self.meddle(&packet);
     }
 
     /// The link of an edge breaks, and heals `pause` later at the earliest.

@@ -24,22 +24,27 @@ use crate::id::{BootId, Millis, Nonce, ObjectId};
 use crate::limits;
 use crate::list::DesiredList;
 use crate::planted::{Bug, is_planted};
+use crate::secret::Trust;
 use crate::status::StatusTable;
 
 /// What an agent is told at its start.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
     pub boot: BootId,
+    /// This agent's key and the hub's, which sessions are sealed with.
+    pub trust: Trust,
     pub key: HashKey,
     /// Bytes of the largest object that is taken.
     pub max_object: u32,
     /// Objects that are applied or removed at once.
     pub max_in_flight: usize,
+    /// Pause between signs of life that the hub echoes, where no broker of the hub's own tells it who is there.
+    pub heartbeat: Option<Millis>,
 }
 
 impl AgentConfig {
-    pub fn new(boot: BootId, key: HashKey) -> AgentConfig {
-        AgentConfig { boot, key, max_object: limits::MAX_OBJECT, max_in_flight: 8 }
+    pub fn new(boot: BootId, trust: Trust, key: HashKey) -> AgentConfig {
+        AgentConfig { boot, trust, key, max_object: limits::MAX_OBJECT, max_in_flight: 8, heartbeat: None }
     }
 }
 
@@ -111,6 +116,11 @@ impl Agent {
     /// What is, per object.
     pub fn status(&self) -> &StatusTable {
         &self.table
+    }
+
+    /// The keys that the next greeting is made with; a session under those before goes on.
+    pub fn set_trust(&mut self, trust: Trust) {
+        self.config.trust = trust;
     }
 
     /// The link is up and subscribed; `nonce` is fresh randomness.

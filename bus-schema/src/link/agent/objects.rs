@@ -112,7 +112,8 @@ impl Agent {
         let mut remade = Vec::new();
         for (object, item) in &self.state.items {
             let found = seen.get(object).map(|found| &found.live);
-            if found != item.live.as_ref() && item.applied.is_some() {
+            // One without a known live object may be missing because an apply was not answered before a crash.
+            if item.applied.is_some() && (found.is_none() || found != item.live.as_ref()) {
                 self.objects.doubted.insert(object.clone());
             }
             if let Some(found) = found.filter(|found| item.live.as_ref().is_none_or(|live| live.uid != found.uid)) {
@@ -152,10 +153,10 @@ impl Agent {
             self.write(AgentWrite::Item(object.clone(), Some(Item { ended, ..item.clone() })));
         }
         if self.objects.health.get(object) != Some(&health) {
+            self.report.schedule_health(&health, now);
             self.objects.health.insert(object.clone(), health);
             let row = self.row_with_health(object);
             self.table.set(object.clone(), row);
-            self.report.schedule(now);
         }
     }
 
@@ -196,7 +197,7 @@ impl Agent {
             }
         }
         self.plan(object, now);
-        self.report.schedule(now);
+        self.report.schedule_busy(now);
     }
 
     /// It may have been made anew although the answer was lost: a removal must not insist on the old UID.
@@ -220,7 +221,7 @@ impl Agent {
             }
         }
         self.plan(object, now);
-        self.report.schedule(now);
+        self.report.schedule_busy(now);
     }
 
     fn forget(&mut self, object: &ObjectId) {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Agent, AgentEvent, AgentWrite};
-use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::frame::{self, FrameError, Key, Receiver, Sender};
+use crate::greeting;
 use crate::hash::Hash;
 use crate::id::{IncarnationId, Millis, Nonce};
-use crate::limits::{MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
+use crate::limits::{LOST_HEARTBEATS, MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
 use crate::link::Cache;
 use crate::link::timer::{Repeat, earliest};
 use crate::message::session::Reason;
@@ -24,9 +25,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Greeting {
-    nonce: Nonce,
-    /// Every repetition is byte-identical.
-    hello: Vec<u8>,
+    hello: greeting::Hello,
     /// The table whose root the Hello names.
     table: StatusTable,
     /// Those that the Hello names.
@@ -53,6 +52,10 @@ pub(super) struct Session {
     pub(super) serial: u32,
     began: Millis,
     last_heard: Millis,
+    /// When the next sign of life is due, and its number.
+    heartbeat: Option<(Millis, u32)>,
+    /// How long the hub may be silent.
+    patience: Option<Millis>,
     unopened: u32,
     /// A session that ended; only a planted bug listens to it.
     old: Option<Receiver>,
@@ -61,10 +64,9 @@ pub(super) struct Session {
 impl Agent {
     pub(super) fn greet(&mut self, nonce: Nonce, now: Millis) {
         self.current_table();
-        let header = Header { kind: Kind::Hello, counter: 0, nonce: Some(nonce) };
-        let hello = self.hello();
-        let incarnations = hello.incarnations.clone();
-        let hello = frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&hello));
+        let said = self.hello();
+        let sealed = greeting::Hello::seal(&self.config.trust, nonce, &prost::Message::encode_to_vec(&said));
+        let Some(hello) = sealed else { return self.events.push(AgentEvent::Rejected("the hub's link key is no key: join again".into())) };
         self.report.outstanding = None;
         self.transfer.forget_asked();
         let old = match std::mem::replace(&mut self.session, State::Offline) {
@@ -72,7 +74,8 @@ impl Agent {
             State::Greeting(greeting) => greeting.old,
             State::Offline => None,
         };
-        self.session = State::Greeting(Greeting { nonce, hello, table: self.table.clone(), incarnations, repeat: Repeat::at(now), old });
+        self.session =
+            State::Greeting(Greeting { hello, table: self.table.clone(), incarnations: said.incarnations, repeat: Repeat::at(now), old });
     }
 
     fn hello(&self) -> Hello {
@@ -120,9 +123,8 @@ impl Agent {
             State::Open(session) if session.welcome == frame => return Ok(()),
             _ => return Err(FrameError::Seal),
         };
-        let (header, bytes) = frame::open(&Key::answering(&greeting.hello), frame)?;
-        let welcome: Welcome = frame::body(header.kind, bytes)?;
-        let keys = SessionKeys::agree(&greeting.nonce, &header.nonce.ok_or(FrameError::Short)?);
+        let (bytes, keys) = greeting.hello.open_welcome(&self.config.trust, frame)?;
+        let welcome: Welcome = frame::body(Kind::Welcome, &bytes)?;
         let (repeat, table, old) = (greeting.repeat, greeting.table.clone(), greeting.old.clone());
         repeat.answered(now, &mut self.rtt);
         let covered = (0..64).zip(&greeting.incarnations).filter(|(bit, _)| welcome.covered >> bit & 1 == 1).map(|(_, known)| known);
@@ -140,6 +142,8 @@ impl Agent {
             serial: 0,
             began: now,
             last_heard: now,
+            heartbeat: self.config.heartbeat.map(|pause| (now + pause, 1)),
+            patience: self.config.heartbeat.map(|pause| pause * LOST_HEARTBEATS.0 / LOST_HEARTBEATS.1),
             unopened: 0,
             old,
         }));
@@ -151,7 +155,7 @@ impl Agent {
     }
 
     fn compare_status(&mut self, welcome: &Welcome, told: StatusTable, now: Millis) {
-        self.report.unanswered = None;
+        self.report.new_session();
         if welcome.same_status {
             self.report.acked = Some(told);
         } else if self.report.acked.as_ref().is_none_or(|acked| acked.root(&self.config.key) != welcome.status) {
@@ -178,11 +182,15 @@ impl Agent {
     }
 
     fn on_no_session(&mut self, frame: &[u8], nonce: Nonce, now: Millis) -> Result<(), FrameError> {
-        let (header, bytes) = frame::open(&Key::greeting(), frame)?;
-        let hint: NoSession = frame::body(header.kind, bytes)?;
-        if hint.unknown_sid {
-            self.events.push(AgentEvent::UnknownSid);
+        if let State::Greeting(greeting) = &self.session {
+            let (header, bytes) = greeting.hello.open_unknown(&self.config.trust, frame)?;
+            if frame::body::<NoSession>(header.kind, &bytes)?.unknown_sid {
+                self.events.push(AgentEvent::UnknownSid);
+            }
+            return Ok(());
         }
+        let (header, bytes) = frame::open(&Key::public(), frame)?;
+        frame::body::<NoSession>(header.kind, &bytes)?;
         let began = match &self.session {
             State::Open(session) => session.began,
             _ => return Ok(()),
@@ -207,7 +215,6 @@ impl Agent {
         }
         let (header, bytes) = opened?;
         (session.last_heard, session.unopened, session.confirm) = (now, 0, None);
-        let bytes = bytes.to_vec();
         let taken = self.on_message(header.kind, &bytes, cache, now);
         if let (Err(error @ FrameError::Body(kind)), State::Open(session)) = (&taken, &mut self.session) {
             session.reject =
@@ -265,7 +272,7 @@ impl Agent {
         match &mut self.session {
             State::Greeting(greeting) if greeting.repeat.is_due(now) => {
                 greeting.repeat.said(now, rtt);
-                Some(greeting.hello.clone())
+                Some(greeting.hello.frame.clone())
             }
             _ => None,
         }
@@ -277,6 +284,13 @@ impl Agent {
         if let Some(echo) = session.echo.take() {
             return Some(session.sender.seal(Kind::Beat, &Beat { echo, answer: true }));
         }
+        if let (Some((due, number)), Some(pause)) = (&mut session.heartbeat, self.config.heartbeat)
+            && *due <= now
+        {
+            let echo = *number;
+            (*due, *number) = (now + pause, number.wrapping_add(1).max(1));
+            return Some(session.sender.seal(Kind::Beat, &Beat { echo, answer: false }));
+        }
         let confirm = session.confirm.as_mut().filter(|confirm| confirm.is_due(now))?;
         confirm.said(now, rtt);
         Some(session.sender.seal(Kind::Beat, &Beat::default()))
@@ -286,7 +300,9 @@ impl Agent {
         match &self.session {
             State::Offline => None,
             State::Greeting(greeting) => Some(greeting.repeat.due()),
-            State::Open(session) => earliest([session.confirm.map(|confirm| confirm.due()), session.stale_at()]),
+            State::Open(session) => {
+                earliest([session.confirm.map(|confirm| confirm.due()), session.heartbeat.map(|(due, _)| due), session.stale_at()])
+            }
         }
     }
 
@@ -307,7 +323,8 @@ impl Session {
     fn stale_at(&self) -> Option<Millis> {
         let unanswered = self.confirm.is_some().then_some(self.began + 3 * STALE_SESSION);
         let foreign = (self.unopened > 0).then_some(self.last_heard + STALE_SESSION);
-        earliest([unanswered, foreign])
+        let silent = self.patience.map(|patience| self.last_heard + patience);
+        earliest([unanswered, foreign, silent])
     }
 
     fn is_stale(&self, now: Millis) -> bool {

@@ -6,7 +6,7 @@ use super::lists::Target;
 use super::session::State;
 use super::{Agent, AgentEvent, AgentWrite, Partial};
 use crate::codec::{self, Mode};
-use crate::frame::OVERHEAD;
+use crate::frame;
 use crate::hash::{Domain, Hash};
 use crate::id::Millis;
 use crate::limits::{MAX_LIST, MAX_WANT_ITEMS, RETRY_MAX, WANT_WINDOW};
@@ -110,7 +110,7 @@ impl Agent {
 
     /// One window over all that is lacking, begun transfers first.
     fn want(&self, max_frame: usize, now: Millis) -> Want {
-        let most = (max_frame.saturating_sub(OVERHEAD) / ITEM_SIZE).clamp(1, MAX_WANT_ITEMS);
+        let most = (frame::room(max_frame) / ITEM_SIZE).clamp(1, MAX_WANT_ITEMS);
         let mut window = WANT_WINDOW;
         let mut items = Vec::new();
         if let Some(fetch) = &self.transfer.list {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Acked, Desired, HubEvent, HubLink, HubWrite};
-use crate::frame::OVERHEAD;
+use crate::frame;
 use crate::hash::Hash;
 use crate::id::Millis;
 use crate::link::timer::Repeat;
@@ -183,7 +183,7 @@ impl HubLink {
             Some(base) => (base.root.short(), crate::codec::compress(&list.bytes, Some(&base.bytes))),
             None => (0, crate::codec::compress(&list.bytes, None)),
         };
-        let room = max_frame.saturating_sub(OVERHEAD + prost::Message::encoded_len(&delta) + 16);
+        let room = frame::room(max_frame).saturating_sub(prost::Message::encoded_len(&delta) + 16);
         if bytes.len() <= room && (base.as_ref().is_none_or(|base| base.root != list.root)) {
             let room = room - bytes.len();
             (delta.base, delta.list) = (short, bytes);

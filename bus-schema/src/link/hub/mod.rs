@@ -9,7 +9,6 @@ mod session;
 mod state;
 mod status;
 
-pub use session::no_session;
 pub use state::{Acked, HubState, HubWrite};
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,12 +21,15 @@ use crate::hash::{Hash, HashKey};
 use crate::id::{BootId, IncarnationId, Millis, Nonce};
 use crate::limits;
 use crate::list::DesiredList;
+use crate::secret::{LinkPublic, LinkSecret};
 use crate::stamp::Stamp;
 use crate::status::StatusTable;
 
 /// What a hub knows about itself.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
+    /// The hub's keys, the newest first; more than one while agents still greet an older one.
+    pub own: Arc<[LinkSecret]>,
     pub key: HashKey,
     pub incarnation: IncarnationId,
     /// Incarnations that have ended, with the highest resourceVersion found after each.
@@ -60,6 +62,8 @@ pub enum HubEvent {
 #[derive(Debug)]
 pub struct HubLink {
     config: HubConfig,
+    /// The agent's key; nobody can greet without one.
+    peer: Option<LinkPublic>,
     state: HubState,
     /// The acknowledged list, parsed.
     acked: Option<Arc<DesiredList>>,
@@ -87,6 +91,7 @@ impl HubLink {
         }
         HubLink {
             config,
+            peer: None,
             state,
             acked,
             desired: None,
@@ -124,6 +129,21 @@ impl HubLink {
     /// What the cluster shall have; only a hub that has seen everything that feeds the list may say so.
     pub fn set_desired(&mut self, desired: Desired, now: Millis) {
         self.new_desired(desired, now);
+    }
+
+    /// Whose greetings are taken from now on. A session under the key before goes on, so that a key is changed without a pause; without a
+    /// key there is none.
+    /// `nonce` is fresh randomness, for the answer to a Hello that came before its key was known.
+    pub fn set_peer(&mut self, peer: Option<LinkPublic>, nonce: Nonce, now: Millis) {
+        if self.peer == peer {
+            return;
+        }
+        self.peer = peer;
+        match (peer, self.sessions.early.take()) {
+            (None, _) => self.end_session(),
+            (Some(_), Some(hello)) => drop(self.on_frame(&hello, nonce, now)),
+            (Some(_), None) => {}
+        }
     }
 
     /// An administrator lets everything go that is unclaimed under the list with this root; `None` takes the word back.

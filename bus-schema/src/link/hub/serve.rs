@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::HubLink;
-use crate::frame::OVERHEAD;
+use crate::frame;
 use crate::hash::Hash;
 use crate::limits::{MAX_WANT_ITEMS, WANT_WINDOW};
 use crate::link::{Contents, Encoded};
@@ -46,7 +46,7 @@ impl HubLink {
 
     pub(super) fn poll_content(&mut self, contents: &dyn Contents, max_frame: usize) -> Option<Vec<u8>> {
         let max_frame = max_frame.min(self.sessions.current.as_ref()?.max_frame);
-        let mut room = max_frame.saturating_sub(OVERHEAD + 8);
+        let mut room = frame::room(max_frame).saturating_sub(8);
         let mut parts: Vec<Part> = Vec::new();
         while let Some(asked) = self.serving.asked.pop_front() {
             if !parts.is_empty() && room < PART_OVERHEAD + MIN_PIECE {

@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 
 use super::desired::Asserted;
 use super::{HubEvent, HubLink, HubWrite};
-use crate::frame::{self, FrameError, Header, Key, Receiver, Sender, SessionKeys};
+use crate::frame::{self, FrameError, Header, Receiver, Sender};
+use crate::greeting::{self, Greeted, SessionKeys, no_session};
 use crate::hash::Hash;
 use crate::id::{BootId, IncarnationId, Millis, Nonce, SessionId};
 use crate::limits::{MAX_FRAME, MAX_PENDING_SESSIONS};
-use crate::message::{Beat, Closed, Hello, Kind, NoSession, Reject, Report, Want, Welcome};
+use crate::message::{Beat, Closed, Hello, Kind, Reject, Report, Want, Welcome};
 use crate::planted::{Bug, is_planted};
+use crate::secret::Trust;
 
 /// Processes of an agent that are remembered, so that one that comes back is known for a clone.
 const OLD_BOOTS: usize = 8;
@@ -21,6 +23,8 @@ pub(super) struct Sessions {
     /// Frames that belong to no session: Welcomes and hints.
     pub(super) outbox: VecDeque<Vec<u8>>,
     cloned: Option<[BootId; 2]>,
+    /// A Hello that came before the agent's key was known.
+    pub(super) early: Option<Vec<u8>>,
 }
 
 impl Sessions {
@@ -48,6 +52,7 @@ pub(super) struct Session {
     welcome_frame: Vec<u8>,
     pub(super) sender: Sender,
     receiver: Receiver,
+    last_heard: Millis,
     /// The agent waits for a sign that its first frame was heard.
     owes_beat: bool,
     echo: Option<u32>,
@@ -71,12 +76,14 @@ impl HubLink {
             self.sessions.outbox = VecDeque::from([welcome]);
             return Ok(());
         }
-        let (header, body) = frame::open(&Key::greeting(), bytes)?;
-        let hello: Hello = frame::body(header.kind, body)?;
-        let keys = SessionKeys::agree(&header.nonce.ok_or(FrameError::Short)?, &nonce);
+        if self.peer.is_none() {
+            self.sessions.early = Some(bytes.to_vec());
+            return Err(FrameError::Early);
+        }
+        let greeted = self.greeted(bytes, &nonce)?;
+        let hello: Hello = frame::body(Kind::Hello, &greeted.body)?;
         let welcome = prost::Message::encode_to_vec(&self.welcome(&hello));
-        let header = Header { kind: Kind::Welcome, counter: 0, nonce: Some(nonce) };
-        let welcome_frame = frame::seal(&Key::answering(bytes), &header, &welcome);
+        let (welcome_frame, keys) = greeted.welcome(&welcome).ok_or(FrameError::Seal)?;
         self.sessions.outbox = VecDeque::from([welcome_frame.clone()]);
         let receiver = Receiver::new(keys.up.clone());
         let asserted = self.asserts(Hash::read(&hello.listed));
@@ -91,6 +98,12 @@ impl HubLink {
             self.sessions.pending.pop_front();
         }
         Ok(())
+    }
+
+    fn greeted(&self, frame: &[u8], seed: &Nonce) -> Result<Greeted, FrameError> {
+        let peer = self.peer.ok_or(FrameError::Seal)?;
+        let mut keys = self.config.own.iter().map(|own| greeting::open_hello(&Trust { own: own.clone(), peer }, seed, frame));
+        keys.find(Result::is_ok).unwrap_or(Err(FrameError::Seal))
     }
 
     /// The Welcome that this very Hello got.
@@ -153,13 +166,13 @@ impl HubLink {
         };
         if let Some(session) = &mut self.sessions.current {
             session.owes_beat |= header.counter == 0;
+            session.last_heard = now;
         }
-        let body = body.to_vec();
         self.on_message(header.kind, &body, now)
     }
 
     /// The first frame under a pending session's key makes it the session.
-    fn open_pending<'a>(&mut self, bytes: &'a [u8], now: Millis) -> Result<(Header, &'a [u8]), FrameError> {
+    fn open_pending(&mut self, bytes: &[u8], now: Millis) -> Result<(Header, Vec<u8>), FrameError> {
         let found =
             self.sessions.pending.iter_mut().enumerate().find_map(|(index, pending)| Some((index, pending.receiver.open(bytes).ok()?)));
         let Some((index, opened)) = found else {
@@ -176,7 +189,7 @@ impl HubLink {
     /// Without any session the agent must greet; with one, a frame of another is merely late.
     fn hint_no_session(&mut self) {
         if self.sessions.current.is_none() && self.sessions.pending.is_empty() {
-            self.sessions.outbox = VecDeque::from([no_session(false)]);
+            self.sessions.outbox = VecDeque::from([no_session()]);
         }
     }
 
@@ -193,6 +206,7 @@ impl HubLink {
             welcome_frame,
             sender: Sender::new(keys.down),
             receiver,
+            last_heard: now,
             owes_beat: true,
             echo: None,
             max_frame: if max_frame == 0 { MAX_FRAME } else { max_frame.min(MAX_FRAME) },
@@ -249,6 +263,7 @@ impl HubLink {
         self.sessions.current = None;
         self.sessions.pending.clear();
         self.sessions.outbox.clear();
+        self.sessions.early = None;
         self.serving.clear();
         self.owes_status_ack = false;
     }
@@ -275,14 +290,13 @@ impl HubLink {
         self.sessions.cloned
     }
 
+    /// When the agent last said something in the confirmed session: what could not be opened is no sign of life.
+    pub fn last_heard(&self) -> Option<Millis> {
+        self.sessions.current.as_ref().map(|session| session.last_heard)
+    }
+
     /// The confirmed session.
     pub fn session(&self) -> Option<SessionId> {
         self.sessions.current.as_ref().map(|session| session.id)
     }
-}
-
-/// The hint that there is no session, or no such cluster.
-pub fn no_session(unknown_sid: bool) -> Vec<u8> {
-    let header = Header { kind: Kind::NoSession, counter: 0, nonce: None };
-    frame::seal(&Key::greeting(), &header, &prost::Message::encode_to_vec(&NoSession { unknown_sid }))
 }

@@ -27,6 +27,7 @@ pub struct HubState {
 
 /// One durable change. All writes taken together are one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most writes are rows, and all live for one transaction only")]
 pub enum HubWrite {
     Order(u64),
     Acked(Acked),

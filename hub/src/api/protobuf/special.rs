@@ -87,7 +87,7 @@ pub fn quantity(bytes: &[u8]) -> Result<Value, String> {
     let mut quantity = "0";
     for field in Fields::of(bytes) {
         match field? {
-            (1, Wire::Bytes(text)) if text.is_empty() => {}
+            (1, Wire::Bytes([])) => {}
             (1, value) => quantity = wire::text(value.bytes()?)?,
             (other, _) => return Err(unknown("a quantity", other)),
         }

@@ -21,7 +21,7 @@ pub struct Issuing {
     /// How long an agent's certificate is good.
     pub lifetime: Duration,
     /// The hub's X25519 public key, base64.
-    pub hub_link_key: Option<String>,
+    pub hub_link_key: String,
 }
 
 impl Issuing {
@@ -50,7 +50,7 @@ impl Issuing {
         let ca = base64::engine::general_purpose::STANDARD.encode(self.authority.borrow().pem());
         ClusterRegistrationRequestStatus {
             certificate,
-            hub_link_key: self.hub_link_key.clone(),
+            hub_link_key: Some(self.hub_link_key.clone()),
             ca_certificate: Some(ca),
             ..ClusterRegistrationRequestStatus::default()
         }

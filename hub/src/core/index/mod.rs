@@ -14,6 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bus_schema::secret::LinkPublic;
 pub use explain::{Explained, Explanation};
 pub use facts::{Conflict, MissingFeed, OverrideFacts, SubscriptionFacts};
 
@@ -21,7 +22,8 @@ use self::overriding::{Overlay, Overrides};
 pub use self::state::identity_of;
 use self::state::{BoundSubscription, Cluster, Emitted};
 pub(crate) use self::state::{cluster_key_of, key_of};
-use super::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef};
+use super::guard::fleet::Words;
+use super::id::{ClusterKey, ObjectId, SubscriptionKey};
 use super::plan::{Claimant, DesiredList, resolve};
 use super::render::{RenderError, Rendered, render};
 use crate::kinds::{ManagedCluster, Manifest, Subscription};
@@ -41,6 +43,8 @@ pub struct Index {
     unreadable: BTreeSet<SubscriptionKey>,
     dirty_clusters: BTreeSet<ClusterKey>,
     dirty_subscriptions: BTreeSet<SubscriptionKey>,
+    /// What the Subscriptions say of removals, until one changes.
+    words: Option<Arc<Words>>,
 }
 
 /// The Subscriptions bound, and the overridden objects, each with the number of its content.
@@ -53,6 +57,7 @@ pub enum ClusterChange {
         cluster: ClusterKey,
         cluster_id: String,
         sid: String,
+        link_key: Option<LinkPublic>,
         entries: DesiredList,
         confirm_prune: Option<String>,
         confirm_removal: Option<String>,
@@ -83,8 +88,10 @@ impl Index {
         }
         self.unreadable.remove(&key);
         let mut new = BoundSubscription::read(subscription);
-        let old = self.subscriptions.get(&key);
-        if old.is_some_and(|old| old.wants_the_same(&new)) {
+        if let Some(old) = self.subscriptions.get_mut(&key).filter(|old| old.wants_the_same(&new)) {
+            if old.confirm_removal != new.confirm_removal {
+                (old.confirm_removal, self.words) = (new.confirm_removal, None);
+            }
             return;
         }
         new.feeds.keys().for_each(|object| self.promote(object));
@@ -95,6 +102,7 @@ impl Index {
             self.fed_by.entry(object.clone()).or_default().insert(key.clone());
         }
         self.subscriptions.insert(key.clone(), new);
+        self.words = None;
         self.touch_subscription(&key);
     }
 
@@ -112,6 +120,7 @@ impl Index {
         self.forget_feeds(key);
         self.rebind(key, &BTreeSet::new());
         self.subscriptions.remove(key);
+        self.words = None;
     }
 
     /// Takes a Manifest as it is now.
@@ -203,9 +212,15 @@ impl Index {
         touched.into_iter().filter_map(|key| self.plan_cluster(key)).collect()
     }
 
-    /// Every Subscription that exists and is not being deleted.
-    pub fn alive(&self) -> Arc<[SubscriptionRef]> {
-        self.subscriptions.values().map(|subscription| subscription.reference.clone()).collect()
+    /// Which Subscriptions exist and are not being deleted, and what they confirm; the same value until that changes.
+    pub fn words(&mut self) -> Arc<Words> {
+        let subscriptions = &self.subscriptions;
+        let words = self.words.get_or_insert_with(|| {
+            let confirmed = subscriptions.values().filter_map(|of| Some((of.reference.uid.clone(), of.confirm_removal.clone()?)));
+            let alive = subscriptions.values().map(|of| of.reference.clone());
+            Arc::new(Words { alive: alive.collect(), confirmed: confirmed.collect() })
+        });
+        words.clone()
     }
 
     /// Gives the facts of the Subscriptions that were touched. They name every bound cluster, so they are for now and then.
@@ -230,14 +245,20 @@ impl Index {
         self.note_failures(&key, &overlay);
         let entries = self.list_of(bound, &overlay);
         let cluster = self.clusters.get_mut(&key)?;
-        let emitted = Emitted { sid, entries, confirm_prune: cluster.confirm_prune.clone(), confirm_removal: cluster.confirm_removal() };
+        let emitted = Emitted {
+            sid,
+            link_key: cluster.link_key,
+            entries,
+            confirm_prune: cluster.confirm_prune.clone(),
+            confirm_removal: cluster.confirm_removal(),
+        };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
         cluster.emitted = Some(emitted.clone());
         let cluster_id = cluster.cluster_id.clone();
-        let Emitted { sid, entries, confirm_prune, confirm_removal } = emitted;
-        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, entries, confirm_prune, confirm_removal })
+        let Emitted { sid, link_key, entries, confirm_prune, confirm_removal } = emitted;
+        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal })
     }
 
     fn list_of(&mut self, bound: BTreeSet<SubscriptionKey>, overlay: &Overlay) -> DesiredList {

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bus_schema::secret::LinkPublic;
 use k8s_openapi::api::core::v1::Taint;
 use kube::ResourceExt;
 
@@ -25,12 +28,15 @@ pub struct BoundSubscription {
     /// Objects it feeds, with the version its feed names.
     pub feeds: BTreeMap<ObjectId, String>,
     pub bound: BTreeSet<ClusterKey>,
+    /// The hash of the removals that it confirms for all clusters.
+    pub confirm_removal: Option<String>,
 }
 
 /// A cluster and the Subscriptions bound to it.
 pub struct Cluster {
     pub cluster_id: String,
     pub sid: Option<String>,
+    pub link_key: Option<LinkPublic>,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     taints: Vec<Taint>,
@@ -47,6 +53,7 @@ pub struct Cluster {
 #[derive(Clone, PartialEq)]
 pub struct Emitted {
     pub sid: String,
+    pub link_key: Option<LinkPublic>,
     pub entries: DesiredList,
     pub confirm_prune: Option<String>,
     pub confirm_removal: Option<String>,
@@ -65,6 +72,7 @@ impl BoundSubscription {
             feed_order: spec.feeds.clone(),
             feeds: spec.feeds.iter().map(identity_of).collect(),
             reference: SubscriptionRef { namespace: key.namespace, name: key.name, uid },
+            confirm_removal: subscription.annotations().get(ANNOTATION_CONFIRM_REMOVAL).cloned(),
             bound: BTreeSet::new(),
         }
     }
@@ -86,12 +94,18 @@ impl BoundSubscription {
     }
 }
 
+/// The key in a ManagedCluster's status.
+fn link_key(text: &str) -> Option<LinkPublic> {
+    LinkPublic::read(&STANDARD.decode(text).ok()?)
+}
+
 impl Cluster {
     /// Reads a ManagedCluster; nothing is bound to it yet.
     pub fn read(cluster: &ManagedCluster) -> Self {
         Self {
             cluster_id: cluster.spec.cluster_id.clone(),
             sid: cluster.status.as_ref().and_then(|status| status.sid.clone()),
+            link_key: cluster.status.as_ref().and_then(|status| link_key(status.link_key.as_deref()?)),
             labels: cluster.labels().clone(),
             annotations: cluster.annotations().clone(),
             taints: cluster.spec.taints.clone(),
@@ -106,7 +120,7 @@ impl Cluster {
     /// Whether two readings differ in nothing that plans are made from, such as in a heartbeat only.
     pub fn is_the_same(&self, other: &Self) -> bool {
         (&self.sid, &self.labels, &self.taints, &self.confirm_prune) == (&other.sid, &other.labels, &other.taints, &other.confirm_prune)
-            && (&self.cluster_id, &self.annotations) == (&other.cluster_id, &other.annotations)
+            && (&self.cluster_id, &self.annotations, &self.link_key) == (&other.cluster_id, &other.annotations, &other.link_key)
     }
 
     /// The hash that held removals are confirmed for.

@@ -1,0 +1,41 @@
+//! The keys of one hub and one agent.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+
+use bus_schema::frame::{Receiver, Sender};
+use bus_schema::greeting::{Hello, SessionKeys, open_hello};
+use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
+
+fn secrets() -> [LinkSecret; 2] {
+    [[1; 32], [2; 32]].map(LinkSecret::new)
+}
+
+pub fn trust() -> Trust {
+    let [agent, hub] = secrets();
+    Trust { own: agent, peer: hub.public() }
+}
+
+pub fn hub() -> Arc<[LinkSecret]> {
+    let [_, hub] = secrets();
+    [hub].into()
+}
+
+pub fn agent() -> LinkPublic {
+    secrets()[0].public()
+}
+
+/// Both greetings of an exchange with these seeds and bodies, and its keys.
+pub fn greetings(seeds: [u8; 2], hello: &[u8], welcome: &[u8]) -> (Vec<u8>, Vec<u8>, SessionKeys) {
+    let at_hub = Trust { own: hub()[0].clone(), peer: agent() };
+    let sealed = Hello::seal(&trust(), [seeds[0]; 32], hello).expect("it fits");
+    let greeted = open_hello(&at_hub, &[seeds[1]; 32], &sealed.frame).expect("it is the agent's");
+    let (frame, keys) = greeted.welcome(welcome).expect("it fits");
+    (sealed.frame, frame, keys)
+}
+
+/// What both ends of a session with these seeds would send and take.
+pub fn session(seeds: [u8; 2]) -> [(Sender, Receiver); 2] {
+    let (_, _, keys) = greetings(seeds, b"", b"");
+    [(Sender::new(keys.up.clone()), Receiver::new(keys.up)), (Sender::new(keys.down.clone()), Receiver::new(keys.down))]
+}
