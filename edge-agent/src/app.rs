@@ -67,12 +67,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let Some(registration) = stop.run_until_cancelled(registration(&config, &api, &clock)).await.transpose()? else { return Ok(()) };
     let sid = registration.sid().context("the registration has no bus id")?;
     let address = Address::parse(config.bus.as_ref().unwrap_or(&registration.bus_address)).map_err(anyhow::Error::msg)?;
-    anyhow::ensure!(
-        address.tls || config.insecure_bus,
-        "the bus at {}:{} has no TLS: give mqtts://HOST:PORT, or allow it with --insecure-bus in a test",
-        address.host,
-        address.port
-    );
+    address.permitted(config.insecure_bus).map_err(anyhow::Error::msg)?;
     tracing::info!(%sid, name = registration.name, namespace = registration.namespace, "registered");
 
     let (frame_sender, frames) = mpsc::channel(1);

@@ -58,7 +58,7 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     bus: Option<String>,
-    /// Allows a bus without TLS (mqtt://), for tests: whoever is on the way reads and writes everything.
+    /// Allows a bus without TLS (mqtt://) on loopback, for looking at what passes.
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure_bus: bool,

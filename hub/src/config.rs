@@ -63,7 +63,7 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     member_max_object_bytes: Option<usize>,
-    /// A bus without TLS, for tests: whoever reaches it is any agent.
+    /// A bus without TLS, on loopback only, for looking at what passes: whoever reaches it is any agent.
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     insecure_bus: bool,

@@ -30,7 +30,7 @@ impl Gating {
     /// # Errors
     /// The address cannot be listened on, or the material does not serve.
     pub fn start(config: &Config, material: Material, sessions: mpsc::Sender<Session>) -> anyhow::Result<Gating> {
-        let settings = GateConfig { allow_remote_without_tls: config.insecure_bus, ..GateConfig::new(config.bus_listen) };
+        let settings = GateConfig::new(config.bus_listen);
         let (roster, uses) = Roster::new();
         let roster = Arc::new(roster);
         if config.insecure_bus {

@@ -58,8 +58,11 @@ pub async fn measure() -> Result<()> {
     memory(&gate, &clients).await
 }
 
+/// An agent and what it shows.
+type Client = (Sid, Arc<ClientConfig>);
+
 /// Agents, each with its key, and what the last of them shows.
-fn clients(authority: &Authority, count: u64) -> Result<(Vec<(Sid, Arc<ClientConfig>)>, Credential)> {
+fn clients(authority: &Authority, count: u64) -> Result<(Vec<Client>, Credential)> {
     let (mut clients, mut last) = (Vec::new(), None);
     for sid in (0..count).map(sid) {
         let shown = authority.user("agent", sid.as_str(), ORGANISATION)?;
@@ -109,7 +112,7 @@ fn start_mosquitto(scratch: &Scratch, authority: &Authority, server: &Credential
 }
 
 /// Connects a second, and percent that were resumed: every client connects, is answered, and leaves, again and again.
-async fn rate(addr: SocketAddr, clients: &[(Sid, Arc<ClientConfig>)], resume: bool) -> Result<(f64, f64)> {
+async fn rate(addr: SocketAddr, clients: &[Client], resume: bool) -> Result<(f64, f64)> {
     let counts = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
     let begun = Instant::now();
     let running: Vec<_> = clients
@@ -179,7 +182,7 @@ async fn bytes(addr: SocketAddr, tls: &ClientConfig) -> Result<()> {
 }
 
 /// What connections that are held cost the gate.
-async fn memory(gate: &Server, clients: &[(Sid, Arc<ClientConfig>)]) -> Result<()> {
+async fn memory(gate: &Server, clients: &[Client]) -> Result<()> {
     let resident = || Ok::<_, anyhow::Error>(gate.process.memory()?.resident_kib as f64);
     let (before, mut held) = (resident()?, Vec::new());
     for (sid, tls) in clients {

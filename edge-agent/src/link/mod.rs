@@ -57,6 +57,21 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether it may be connected to: without TLS only on loopback, and only when that was asked for.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub fn permitted(&self, insecure: bool) -> Result<(), String> {
+        let loopback = self.host == "localhost" || self.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if self.tls || (insecure && loopback) {
+            return Ok(());
+        }
+        let Address { host, port, .. } = self;
+        Err(format!("the bus at {host}:{port} has no TLS: give mqtts://HOST:PORT; --insecure-bus allows mqtt:// on loopback only"))
+    }
+}
+
 /// One agent's link.
 pub struct Link {
     pub address: Address,
@@ -226,6 +241,15 @@ pub fn rand_unit() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bus_without_tls_is_for_loopback_and_to_be_asked_for() {
+        let permitted = |url: &str, insecure| Address::parse(url).unwrap().permitted(insecure).is_ok();
+        assert!(
+            permitted("mqtts://10.0.0.1:8883", false) && permitted("mqtt://127.0.0.1:1883", true) && permitted("mqtt://[::1]:1883", true)
+        );
+        assert!(!permitted("mqtt://127.0.0.1:1883", false) && !permitted("mqtt://10.0.0.1:1883", true));
+    }
 
     #[test]
     fn a_bus_address_is_read_or_explained() {

@@ -10,8 +10,6 @@ use super::allowance::Rate;
 pub struct GateConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Lets a listener without TLS leave loopback. For tests in network namespaces of their own.
-    pub allow_remote_without_tls: bool,
     /// Connections held at once, those before CONNECT included.
     pub max_connections: usize,
     /// Connections before CONNECT from addresses that agents have come from; one more evicts the oldest of them.
@@ -50,7 +48,6 @@ impl GateConfig {
     pub fn new(listen: SocketAddr) -> GateConfig {
         GateConfig {
             listen,
-            allow_remote_without_tls: false,
             max_connections: 110_000,
             max_pending: 4096,
             max_pending_unknown: 1024,
@@ -75,9 +72,9 @@ impl GateConfig {
     /// Reports everything wrong at once; `secure` tells whether the transport authenticates its peers.
     pub fn validate(&self, secure: bool) -> Result<(), GateError> {
         let mut wrong = Vec::new();
-        if !secure && !self.listen.ip().is_loopback() && !self.allow_remote_without_tls {
+        if !secure && !self.listen.ip().is_loopback() {
             wrong.push(format!(
-                "the MQTT gate refuses to listen on {}: without TLS anybody who reaches it is any agent; listen on 127.0.0.1",
+                "the MQTT gate refuses to listen on {}: without TLS anybody who reaches it is any agent; listen on 127.0.0.1, or with TLS",
                 self.listen
             ));
         }
@@ -121,16 +118,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaving_loopback_without_tls_needs_to_be_asked_for() {
-        let mut config = GateConfig::new("192.0.2.1:1883".parse().unwrap());
+    fn a_listener_without_tls_does_not_leave_loopback() {
+        let config = GateConfig::new("192.0.2.1:1883".parse().unwrap());
         let text = config.validate(false).unwrap_err().to_string();
         assert_eq!(
             text,
-            "the MQTT gate refuses to listen on 192.0.2.1:1883: without TLS anybody who reaches it is any agent; listen on 127.0.0.1"
+            "the MQTT gate refuses to listen on 192.0.2.1:1883: without TLS anybody who reaches it is any agent; listen on 127.0.0.1, or with TLS"
         );
         assert!(config.validate(true).is_ok());
-        config.allow_remote_without_tls = true;
-        assert!(config.validate(false).is_ok());
     }
 
     #[test]
