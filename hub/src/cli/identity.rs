@@ -17,9 +17,6 @@ use crate::kinds::{APPROVED, ClusterRegistrationRequest, ManagedCluster};
 pub struct Named {
     /// Name of the cluster, or NAMESPACE/NAME, or of the request.
     pub name: String,
-    /// The hub's API as the machine reaches it, https://HOST:PORT [default: the kubeconfig's].
-    #[arg(long)]
-    pub hub: Option<String>,
     #[command(flatten)]
     pub reach: Reach,
 }

@@ -21,7 +21,7 @@ use crate::tls::Files;
 pub use explain::RenderArgs;
 pub use identity::Named;
 pub use rekey::RekeyArgs;
-pub use tokens::{CreateArgs, TokenCommand};
+pub use tokens::{CreateArgs, ReplaceArgs, TokenCommand};
 
 const PAGE: u32 = 500;
 
@@ -38,7 +38,7 @@ pub enum Command {
     /// Refuses a request that waits, named by cluster or request.
     Deny(Named),
     /// Makes a token with which a new machine takes the place of a cluster; the keys of the old one end when it comes.
-    Replace(Named),
+    Replace(ReplaceArgs),
     /// Locks a cluster out at once: its connection ends and no key of it is accepted any more.
     Revoke(Named),
     /// Seals the database of a stopped hub under a new key.
@@ -73,7 +73,7 @@ pub async fn run(config: &Config, command: &Command) -> anyhow::Result<String> {
         Command::Token(command) => tokens::run(config, command).await,
         Command::Approve(named) => identity::approve(config, named, true).await,
         Command::Deny(named) => identity::approve(config, named, false).await,
-        Command::Replace(named) => tokens::replace(config, named).await,
+        Command::Replace(args) => tokens::replace(config, args).await,
         Command::Rekey(args) => rekey::rekey(config, args),
         Command::Revoke(named) => identity::revoke(config, named).await,
         Command::Ca(CaCommand::Rotate) => rotate(config).await,

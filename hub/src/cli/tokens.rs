@@ -77,6 +77,16 @@ pub struct CreateArgs {
     reach: Reach,
 }
 
+/// Whose place is given away.
+#[derive(Debug, Clone, Args)]
+pub struct ReplaceArgs {
+    #[command(flatten)]
+    named: Named,
+    /// The hub's API as the machine reaches it, https://HOST:PORT [default: the kubeconfig's].
+    #[arg(long)]
+    hub: Option<String>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Approval {
     Auto,
@@ -129,13 +139,14 @@ async fn create(config: &Config, args: &CreateArgs) -> anyhow::Result<String> {
 }
 
 /// Makes a token with which one machine takes the place of a cluster.
-pub async fn replace(config: &Config, named: &Named) -> anyhow::Result<String> {
+pub async fn replace(config: &Config, args: &ReplaceArgs) -> anyhow::Result<String> {
+    let named = &args.named;
     let path = kubeconfig(config, &named.reach);
     let client = client(&path).await?;
     let key = ClusterKey::of(&cluster(&client, &named.name).await?);
     let spec = JoinTokenSpec { uses: Some(1), replaces: Some(key.to_string()), cluster_name: Some(key.name.clone()), ..bare(REPLACE_TTL)? };
     let text = make(&client, &path, spec).await?;
-    let command = command(&path, named.hub.as_deref(), &text, Some(&key.name))?;
+    let command = command(&path, args.hub.as_deref(), &text, Some(&key.name))?;
     let old = "its old keys end when the new machine has joined; if they may be in wrong hands, revoke the cluster first";
     Ok(format!("# On the new machine, within 24 h; {old}:\n{command}"))
 }

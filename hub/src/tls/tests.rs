@@ -79,6 +79,21 @@ fn whoever_knows_a_ca_trusts_the_hub_after_two_rotations_and_a_crash_in_one() {
 }
 
 #[test]
+fn a_ca_that_is_kept_elsewhere_is_used_and_never_replaced() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = Folder::open(temporary.path()).unwrap();
+    let (certificate, key) = authority::make().unwrap();
+    let (before, _) = authority::make().unwrap();
+    let given = Given { certificate: folder.file("given.crt"), key: folder.file("given.key") };
+    std::fs::write(&given.certificate, certificate + &before).unwrap();
+    std::fs::write(&given.key, key).unwrap();
+    let files = Files::new(&folder, Some(given));
+    let (authority, made) = files.open().unwrap();
+    assert!(!made && authority.accepted().len() == 2 && !folder.file("ca.key").exists());
+    assert!(files.rotate().unwrap_err().to_string().contains("kept"), "its owner rotates it");
+}
+
+#[test]
 fn a_certificate_request_decides_nothing_but_the_key() {
     let (authority, key) = (Authority::make().unwrap(), KeyPair::generate().unwrap());
     let mut sly = CertificateParams::new(vec![HUB_NAME.to_owned()]).unwrap();
