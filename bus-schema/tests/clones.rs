@@ -2,29 +2,11 @@
 
 mod support;
 
-use bus_schema::hash::{Hash, HashKey};
+use bus_schema::hash::HashKey;
 use bus_schema::id::{BootId, IncarnationId};
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
 use bus_schema::link::hub::{HubConfig, HubLink, HubState};
-use bus_schema::link::{Cache, Contents};
-
-struct Nothing;
-
-impl Cache for Nothing {
-    fn content(&self, _: &Hash) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn partial(&self, _: &Hash) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-impl Contents for Nothing {
-    fn get(&self, _: &Hash) -> Option<std::sync::Arc<[u8]>> {
-        None
-    }
-}
+use support::Nothing;
 
 fn agent(boot: u64) -> Agent {
     Agent::new(AgentConfig::new(BootId(boot), support::trust(), HashKey::public()), AgentState::default(), 0)

@@ -4,32 +4,14 @@ mod support;
 
 use std::sync::Arc;
 
-use bus_schema::hash::{Hash, HashKey};
+use bus_schema::hash::HashKey;
 use bus_schema::id::{BootId, IncarnationId, Millis};
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
 use bus_schema::link::hub::{Desired, HubConfig, HubLink, HubState};
-use bus_schema::link::{Cache, Contents};
 use bus_schema::list::DesiredList;
+use support::Nothing;
 
 const HEARTBEAT: Millis = 30_000;
-
-struct Nothing;
-
-impl Cache for Nothing {
-    fn content(&self, _: &Hash) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn partial(&self, _: &Hash) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-impl Contents for Nothing {
-    fn get(&self, _: &Hash) -> Option<Arc<[u8]>> {
-        None
-    }
-}
 
 /// What the broker passes on, up and down.
 #[derive(Clone, Copy)]

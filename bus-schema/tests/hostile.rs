@@ -9,23 +9,12 @@ use bus_schema::frame;
 use bus_schema::greeting::{Hello, no_session};
 use bus_schema::hash::{Domain, Hash, HashKey};
 use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId};
+use bus_schema::link::Contents;
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
 use bus_schema::link::hub::{Desired, HubConfig, HubLink, HubState};
-use bus_schema::link::{Cache, Contents};
 use bus_schema::list::{DesiredEntry, DesiredList, Wanted};
 use bus_schema::message::Kind;
-
-struct Nothing;
-
-impl Cache for Nothing {
-    fn content(&self, _: &Hash) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn partial(&self, _: &Hash) -> Vec<u8> {
-        Vec::new()
-    }
-}
+use support::Nothing;
 
 struct One(Hash, Arc<[u8]>);
 

@@ -1,11 +1,32 @@
-//! The keys of one hub and one agent.
+//! The keys of one hub and one agent, and a disk with nothing on it.
 #![allow(dead_code)]
 
 use std::sync::Arc;
 
 use bus_schema::frame::{Receiver, Sender};
 use bus_schema::greeting::{Hello, SessionKeys, open_hello};
+use bus_schema::hash::Hash;
+use bus_schema::link::{Cache, Contents};
 use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
+
+/// Has nothing, and keeps nothing.
+pub struct Nothing;
+
+impl Cache for Nothing {
+    fn content(&self, _: &Hash) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn partial(&self, _: &Hash) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+impl Contents for Nothing {
+    fn get(&self, _: &Hash) -> Option<Arc<[u8]>> {
+        None
+    }
+}
 
 fn secrets() -> [LinkSecret; 2] {
     [[1; 32], [2; 32]].map(LinkSecret::new)
