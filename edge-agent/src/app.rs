@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::cluster::api::Api;
 use crate::cluster::connect::{self, Source};
-use crate::cluster::facts;
+use crate::cluster::facts::{self, Facts, Gatherer};
 use crate::config::{Config, Flags};
 use crate::engine::{Engine, Outputs};
 use crate::link::{self, Address};
@@ -64,9 +64,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (event_sender, events) = mpsc::unbounded_channel();
     let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender };
     let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), HashKey::public()) };
+    let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
-    let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
+    let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(gatherer, engine.clone(), tasks, stop.clone()));
     let link = tokio::spawn(link::run(address, sid, engine.clone(), frames, stop.clone()));
     let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
     let ended = ended(thread);
