@@ -17,7 +17,7 @@ use crate::bus::gate::config::GateConfig;
 use crate::bus::gate::{Gate, GateHandle};
 use crate::config::{Command, Config, Flags, RenderArgs};
 use crate::controller::live::View;
-use crate::controller::{events, expiry, latest, planner, registration, status};
+use crate::controller::{events, expiry, labels, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::folder::{Endpoints, Folder};
@@ -136,6 +136,7 @@ fn start_controllers(
     let recorder = events::Recorder::default();
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
+    tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
     sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
 }

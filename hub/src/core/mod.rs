@@ -3,13 +3,14 @@
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `guard` says which removals wait for a person.
 //! `outcome` holds what agents reported and says what each status should be; `events` says what of their changes is told. `registry`
-//! answers registration requests.
+//! answers registration requests. `node_labels` says which labels a ManagedCluster gets from its nodes.
 
 pub mod contact;
 pub mod events;
 pub mod guard;
 pub mod id;
 pub mod index;
+pub mod node_labels;
 pub mod outcome;
 pub mod overrides;
 pub mod placement;
