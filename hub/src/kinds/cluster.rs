@@ -64,6 +64,12 @@ pub struct ManagedClusterStatus {
     /// The cluster's id on the bus, 8 characters of a-z2-7.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// The agent's long-lived X25519 public key, which its sessions are sealed with: 32 bytes, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_key: Option<String>,
+    /// Who may connect as this cluster: SHA-256 of the SubjectPublicKeyInfo of its client keys, hex, the newest first. Nobody when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_keys: Vec<String>,
     /// When the hub last heard from the agent.
     #[schemars(schema_with = "schema::time")]
     #[serde(skip_serializing_if = "Option::is_none")]

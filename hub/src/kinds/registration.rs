@@ -51,6 +51,14 @@ pub struct ClusterRegistrationRequestSpec {
     #[serde(default = "pull")]
     #[schemars(extend("enum" = ["Push", "Pull", "Dual"]))]
     pub sync_mode: String,
+    /// The request for a client certificate on the bus: PKCS #10 (RFC 2986), PEM.
+    #[schemars(length(max = 8192))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr: Option<String>,
+    /// The agent's long-lived X25519 public key, which its sessions are sealed with: 32 bytes, base64.
+    #[schemars(length(max = 64))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_key: Option<String>,
 }
 
 fn pull() -> String {
@@ -70,7 +78,13 @@ pub struct ClusterRegistrationRequestStatus {
     /// The cluster's id on the bus, 8 characters of a-z2-7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// Where the bus is, as `mqtt://host:port`.
+    /// The client certificate for the bus, PEM, with what leads to the CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The hub's long-lived X25519 public key: 32 bytes, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_link_key: Option<String>,
+    /// Where the bus is, as `mqtts://host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bus_address: Option<String>,
     /// `Approved`, `Denied` or `Failed`; absent until the hub has looked.
@@ -86,7 +100,7 @@ pub struct ClusterRegistrationRequestStatus {
     #[schemars(extend("format" = "byte"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Clusternet's CA of the parent; this hub gives none here.
+    /// The CAs of the hub, PEM: whoever they signed for is the hub.
     #[schemars(extend("format" = "byte"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<String>,
