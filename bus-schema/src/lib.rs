@@ -21,6 +21,7 @@
 pub mod codec;
 pub mod frame;
 pub mod hash;
+pub mod health;
 pub mod id;
 pub mod limits;
 pub mod link;

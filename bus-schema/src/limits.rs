@@ -41,6 +41,15 @@ pub const MAX_REPEAT: Millis = 60_000;
 /// How long an acknowledgement waits for the next step, so that both travel in one message.
 pub const COALESCE: Millis = 50;
 
+/// Least time between two steps while objects are still being applied or removed; the last one waits for nothing.
+pub const COALESCE_BUSY: Millis = 500;
+
+/// Least time from any step to one that says only that objects make progress: a rollout is not told pod by pod.
+pub const PAUSE_PROGRESS: Millis = 5_000;
+
+/// Least time from any step to one that says only how objects came out: well, unwell or finished.
+pub const PAUSE_RESULT: Millis = 2_000;
+
 /// Sessions that a hub keeps open for confirmation at once, for one agent: late Hellos must not push out the true one.
 pub const MAX_PENDING_SESSIONS: usize = 4;
 

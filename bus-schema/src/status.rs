@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::hash::{Domain, Hash, HashKey};
+use crate::health;
 use crate::id::ObjectId;
 use crate::list::DesiredList;
 use crate::message::{Health, StatusEntry};
@@ -116,11 +117,13 @@ pub fn to_wire(object: &ObjectId, status: Option<&Status>, list: Option<&Desired
         entry.gone = true;
         return entry;
     };
-    entry.state = status.state as u32;
+    entry.state = (status.state != State::Applied).then_some(status.state as u32);
     entry.code = status.code;
     entry.message.clone_from(&status.message);
     entry.facts.clone_from(&status.facts);
-    entry.health.clone_from(&status.health);
+    if let Some(health) = &status.health {
+        health::to_wire(health, &mut entry);
+    }
     let implied = list.zip(index).and_then(|(list, index)| list.entries[index].wanted.hash());
     match status.hash {
         Some(hash) if implied == Some(hash) => {}
@@ -132,12 +135,12 @@ pub fn to_wire(object: &ObjectId, status: Option<&Status>, list: Option<&Desired
 }
 
 /// Reads a row; `None` when it points into a list that is not known, or is damaged.
-pub fn from_wire(entry: StatusEntry, list: Option<&DesiredList>) -> Option<(ObjectId, Option<Status>)> {
+pub fn from_wire(mut entry: StatusEntry, list: Option<&DesiredList>) -> Option<(ObjectId, Option<Status>)> {
     let claim = match entry.index {
         0 => None,
         index => Some(list?.entries.get(index as usize - 1)?),
     };
-    let object = match (claim, entry.object) {
+    let object = match (claim, entry.object.take()) {
         (Some(claim), _) => claim.object.clone(),
         (None, Some(object)) => object.into(),
         (None, None) => ObjectId::default(),
@@ -150,8 +153,10 @@ pub fn from_wire(entry: StatusEntry, list: Option<&DesiredList>) -> Option<(Obje
         1 => None,
         _ => Some(Hash::read(&entry.hash)?),
     };
-    let StatusEntry { code, message, facts, health, .. } = entry;
-    let status = Status { state: State::read(entry.state), hash, code, message, facts, health };
+    let health = health::from_wire(&mut entry);
+    let StatusEntry { code, message, facts, .. } = entry;
+    let state = entry.state.map_or(State::Applied, State::read);
+    let status = Status { state, hash, code, message, facts, health };
     Some((object, Some(status)))
 }
 

@@ -31,27 +31,24 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         data: vec![7; 3],
         missing: true,
     };
-    let replicas =
-        Replicas { observed_generation: 1, replicas: 2, updated: 3, current: 4, ready: 5, available: 6, unavailable: 7, generation: 8 };
-    let health = Health {
-        level: Level::Unhealthy as i32,
-        reason: "ImagePullBackOff".into(),
-        message: "no".into(),
-        replicas: Some(replicas),
-        paused: true,
-        contested: "by x: spec".into(),
-    };
     let row = StatusEntry {
         index: 1,
         object: Some(object()),
-        state: 3,
+        state: Some(3),
         hash: vec![4; 16],
         code: 422,
         message: "no".into(),
         gone: true,
         facts: b"{}".to_vec(),
-        health: Some(health),
+        level: 4,
+        reason: 11,
+        other_reason: "Odd".into(),
+        health_message: Some("no".into()),
+        replicas: vec![8, 2, 1, -1],
+        paused: true,
+        contested: "by x: spec".into(),
     };
+    let report = Report { listed: Some(1), held: true, target: 3, entries: vec![row], serial: 6, whole: true };
     let hello = Hello {
         boot: 1,
         last_session: 2,
@@ -99,7 +96,7 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("want", Kind::Want, encoded(&Want { items: vec![item] })),
         ("content", Kind::Content, encoded(&Content { parts: vec![part] })),
         ("confirm", Kind::Confirm, encoded(&Confirm { list: vec![1; 16] })),
-        ("report", Kind::Report, encoded(&Report { listed: 1, held: true, base: 2, target: 3, entries: vec![row], serial: 6 })),
+        ("report", Kind::Report, encoded(&report)),
         ("status-ack", Kind::StatusAck, encoded(&StatusAck { root: 1 })),
         ("announce", Kind::Announce, encoded(&Announce { incarnation: 1, pace: 2, signature: vec![3; 4] })),
         ("gone", Kind::Gone, encoded(&Gone { session: 1 })),

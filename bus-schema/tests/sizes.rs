@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bus_schema::hash::{Domain, Hash, HashKey};
+use bus_schema::health::sentence;
 use bus_schema::id::{BootId, BundleId, IncarnationId, ObjectId, Sid};
+use bus_schema::limits::{COALESCE, PAUSE_RESULT};
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentState, AgentWrite, ApplyOutcome, Live, Origin};
 use bus_schema::link::hub::{Desired, HubConfig, HubLink, HubState};
 use bus_schema::link::{Cache, Contents};
 use bus_schema::list::{DesiredEntry, DesiredList, Wanted};
+use bus_schema::message::{Health, Level, Replicas};
 use bus_schema::topic::{Direction, Topic};
 
 #[derive(Default)]
@@ -206,18 +209,75 @@ fn a_later_status_change_costs_120_bytes() {
     assert!(world.up <= 120, "{}", world.up);
 }
 
+fn object() -> ObjectId {
+    ObjectId::new("apps", "Deployment", "shop", "service-07")
+}
+
+/// A Deployment of three on its way, or there.
+fn rollout(level: Level, reason: &str, ready: i32) -> Health {
+    let [replicas, updated, desired] = [3; 3];
+    let numbers = Replicas {
+        observed_generation: 7,
+        generation: 7,
+        replicas,
+        updated,
+        desired,
+        ready,
+        available: ready,
+        unavailable: 3 - ready,
+        ..Replicas::default()
+    };
+    let message = sentence(reason, Some(&numbers));
+    Health { level: level as i32, reason: reason.into(), message, replicas: Some(numbers), ..Health::default() }
+}
+
 #[test]
-fn a_health_change_reaches_the_hub_and_costs_120_bytes() {
-    use bus_schema::message::{Health, Level, Replicas};
+fn a_health_change_reaches_the_hub_and_costs_120_bytes_with_its_acknowledgement() {
     let mut world = settled();
-    let object = ObjectId::new("apps", "Deployment", "shop", "service-07");
-    let replicas = Replicas { observed_generation: 7, generation: 7, replicas: 3, updated: 3, ready: 2, ..Replicas::default() };
-    let health =
-        Health { level: Level::Unhealthy as i32, reason: "ImagePullBackOff".into(), replicas: Some(replicas), ..Health::default() };
-    world.agent.health(&object, health.clone(), false, world.now);
-    world.now += 100;
+    world.now += 60_000;
+    let health = rollout(Level::Unhealthy, "ImagePullBackOff", 2);
+    world.agent.health(&object(), health.clone(), false, world.now);
+    world.now += COALESCE;
     let bytes = world.settle();
     eprintln!("a health change: {} bytes, with its acknowledgement {bytes}", world.up);
-    assert_eq!(world.hub.table().rows[&object].health, Some(health));
-    assert!(world.up <= 120, "{}", world.up);
+    assert_eq!(world.hub.table().rows[&object()].health, Some(health));
+    assert!(bytes <= 120, "{bytes}");
+}
+
+#[test]
+fn a_rollout_costs_two_reports_and_its_result_is_told_within_the_pause() {
+    let mut world = settled();
+    world.now += 60_000;
+    world.desire(&shop("registry.example/shop/service:1.0.1"), 2);
+    let mut bytes = world.settle();
+    assert!(world.agent.is_reported(), "applied waits for nothing");
+    let steps = [("NotObserved", 2), ("Updating", 0), ("NotReady", 1), ("NotReady", 2)];
+    for (reason, ready) in steps {
+        world.agent.health(&object(), rollout(Level::Progressing, reason, ready), false, world.now);
+        world.now += 100;
+        bytes += world.settle();
+    }
+    assert!(!world.agent.is_reported(), "progress was told at once after a step");
+    let healthy = rollout(Level::Healthy, "", 3);
+    world.agent.health(&object(), healthy.clone(), false, world.now);
+    world.now += PAUSE_RESULT;
+    bytes += world.settle();
+    eprintln!("one image change with its rollout: {bytes} bytes");
+    assert_eq!(world.hub.table().rows[&object()].health, Some(healthy));
+    assert!(world.agent.is_reported() && bytes <= 300 + 120, "{bytes}");
+}
+
+#[test]
+fn progress_after_a_quiet_time_is_told_at_once_then_at_a_bounded_rate() {
+    let mut world = settled();
+    world.now += 60_000;
+    let mut frames = 0;
+    for round in 0..100 {
+        world.agent.health(&object(), rollout(Level::Progressing, "NotReady", round % 3), false, world.now);
+        world.now += 100;
+        world.settle();
+        frames += world.frames;
+        assert!(round > 0 || frames == 2, "the first step waited");
+    }
+    assert_eq!(frames, 4, "a report and an acknowledgement each five seconds");
 }

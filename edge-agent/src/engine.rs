@@ -10,7 +10,7 @@ use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, ObjectId};
 use bus_schema::link::Cache as _;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
-use bus_schema::message::Health;
+use bus_schema::message::{Health, Kind};
 use ring::rand::SecureRandom;
 
 use crate::cache::{Cache, CacheError};
@@ -168,6 +168,7 @@ impl Worker {
                 self.agent.disconnected();
             }
             Input::Frame(frame) => {
+                tracing::debug!(kind = ?kind_of(&frame), bytes = frame.len(), "frame down");
                 let nonce = self.nonce();
                 if let Err(error) = self.agent.frame(&frame, nonce, &self.cache, now) {
                     tracing::debug!(%error, "a frame was not taken");
@@ -226,6 +227,7 @@ impl Worker {
         let now = self.now();
         let Some(room) = self.room else { return false };
         let Some(frame) = self.agent.poll_transmit(room, now) else { return false };
+        tracing::debug!(kind = ?kind_of(&frame), bytes = frame.len(), "frame up");
         hit(Point::BeforeSend);
         self.room = None;
         let sent = self.outputs.frames.try_send(frame).is_ok();
@@ -255,4 +257,9 @@ impl Worker {
         }
         true
     }
+}
+
+/// What a frame carries, for the log; nothing where its header cannot be read.
+fn kind_of(frame: &[u8]) -> Option<Kind> {
+    Some(bus_schema::frame::peek(frame).ok()?.0.kind)
 }

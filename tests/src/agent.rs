@@ -100,6 +100,13 @@ impl Agent {
         self.scratch.path().join("data")
     }
 
+    /// The frames that its log tells of, one line each, in order: what they carried, which way, and their bytes without MQTT.
+    pub fn frames(&self) -> Vec<String> {
+        let log = self.process.as_ref().map_or(String::new(), Process::log);
+        let told = log.lines().filter_map(|line| line.split_once("edge_agent::engine: ").or_else(|| line.split_once("DEBUG ")));
+        told.map(|(_, what)| what.to_owned()).filter(|what| what.contains("frame up") || what.contains("frame down")).collect()
+    }
+
     /// The end of its log.
     pub fn log(&self) -> String {
         self.process.as_ref().map_or(String::new(), Process::log_tail)

@@ -4,18 +4,17 @@ use prost::Message;
 
 use super::object::ObjectRef;
 
-/// The agent's acknowledgement and a step of its status table, repeated until the hub has committed it.
+/// The agent's acknowledgement and a step of its status table, repeated until the hub has committed it. What the hub knows already is
+/// left out: the table before the step needs no name, since only one leads to the root of the step.
 #[derive(Clone, PartialEq, Message)]
 pub struct Report {
-    /// Short root of the list that is stored; 0 for none.
-    #[prost(fixed64, tag = "1")]
-    pub listed: u64,
+    /// Short root of the list that is stored, 0 for none; absent when it, `held` and `serial` are as the hub has acknowledged them in
+    /// this session.
+    #[prost(fixed64, optional, tag = "1")]
+    pub listed: Option<u64>,
     /// All content of that list is stored, or refused.
     #[prost(bool, tag = "2")]
     pub held: bool,
-    /// Short root of the table that the entries change; 0 replaces the table.
-    #[prost(fixed64, tag = "3")]
-    pub base: u64,
     /// Short root of the table after the change.
     #[prost(fixed64, tag = "4")]
     pub target: u64,
@@ -24,9 +23,12 @@ pub struct Report {
     /// The serial of the Delta that asserted the stored list last; 0 for the Welcome.
     #[prost(uint32, tag = "6")]
     pub serial: u32,
+    /// The entries are the whole table.
+    #[prost(bool, tag = "7")]
+    pub whole: bool,
 }
 
-/// State of one object, or of the cluster itself.
+/// State of one object, or of the cluster itself. Health is spelt by [`crate::health`].
 #[derive(Clone, PartialEq, Message)]
 pub struct StatusEntry {
     /// 1 + the first index of the object in the listed list; 0 where `object` says which.
@@ -35,9 +37,9 @@ pub struct StatusEntry {
     /// The object; without index and object it is the cluster.
     #[prost(message, optional, tag = "2")]
     pub object: Option<ObjectRef>,
-    /// A [`crate::status::State`].
-    #[prost(uint32, tag = "3")]
-    pub state: u32,
+    /// A [`crate::status::State`]; absent for `Applied`.
+    #[prost(uint32, optional, tag = "3")]
+    pub state: Option<u32>,
     /// Content that the state is about; empty when it is the one that the listed list names.
     #[prost(bytes = "vec", tag = "4")]
     pub hash: Vec<u8>,
@@ -52,12 +54,28 @@ pub struct StatusEntry {
     /// Facts about the cluster, JSON.
     #[prost(bytes = "vec", tag = "8")]
     pub facts: Vec<u8>,
-    /// How the object does on the member; absent while nobody has looked.
-    #[prost(message, optional, tag = "9")]
-    pub health: Option<Health>,
+    /// 1 + a [`Level`]; 0 while nobody has looked at the object.
+    #[prost(uint32, tag = "9")]
+    pub level: u32,
+    /// The reason, where it is one of [`crate::health::REASONS`]: 1 + its place there.
+    #[prost(uint32, tag = "10")]
+    pub reason: u32,
+    /// Any other reason.
+    #[prost(string, tag = "11")]
+    pub other_reason: String,
+    /// Absent where it is [`crate::health::sentence`].
+    #[prost(string, optional, tag = "12")]
+    pub health_message: Option<String>,
+    /// Replica numbers, each told as what it differs by from the usual; empty for kinds without.
+    #[prost(sint64, repeated, tag = "13")]
+    pub replicas: Vec<i64>,
+    #[prost(bool, tag = "14")]
+    pub paused: bool,
+    #[prost(string, tag = "15")]
+    pub contested: String,
 }
 
-/// How an object does on the member, by the rules of kstatus.
+/// How an object does on the member, by the rules of kstatus. Kept in this form by the hub's store; [`StatusEntry`] carries it.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Health {
     #[prost(enumeration = "Level", tag = "1")]
@@ -111,6 +129,9 @@ pub struct Replicas {
     /// Of the member's live object, beside `observed_generation`.
     #[prost(int64, tag = "8")]
     pub generation: i64,
+    /// Replicas that the live object asks for, or nodes that a DaemonSet is for.
+    #[prost(int32, tag = "9")]
+    pub desired: i32,
 }
 
 /// The hub has committed the table with this root.

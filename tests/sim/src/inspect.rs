@@ -74,10 +74,10 @@ impl Inside {
             ),
             Inside::Confirm(confirm) => format!("Confirm {}", hex(&confirm.list)),
             Inside::Report(report) => format!(
-                "Report listed {:x} held {} {:x} -> {:x} rows {:?}",
-                report.listed >> 32,
+                "Report listed {:x?} held {} whole {} -> {:x} rows {:?}",
+                report.listed.map(|listed| listed >> 32),
                 report.held,
-                report.base >> 32,
+                report.whole,
                 report.target >> 32,
                 report.entries.iter().map(|entry| (entry.index, entry.state, entry.gone)).collect::<Vec<_>>()
             ),

@@ -152,10 +152,10 @@ impl Agent {
             self.write(AgentWrite::Item(object.clone(), Some(Item { ended, ..item.clone() })));
         }
         if self.objects.health.get(object) != Some(&health) {
+            self.report.schedule_health(&health, now);
             self.objects.health.insert(object.clone(), health);
             let row = self.row_with_health(object);
             self.table.set(object.clone(), row);
-            self.report.schedule(now);
         }
     }
 
@@ -196,7 +196,7 @@ impl Agent {
             }
         }
         self.plan(object, now);
-        self.report.schedule(now);
+        self.report.schedule_busy(now);
     }
 
     /// It may have been made anew although the answer was lost: a removal must not insist on the old UID.
@@ -220,7 +220,7 @@ impl Agent {
             }
         }
         self.plan(object, now);
-        self.report.schedule(now);
+        self.report.schedule_busy(now);
     }
 
     fn forget(&mut self, object: &ObjectId) {

@@ -1,4 +1,7 @@
 //! The way up: the status table, one step at a time, until the hub has committed it.
+//!
+//! What the hub waits for is told at once. How objects do is told at once after a pause without news, then at a bounded rate: each step
+//! carries the newest of all, so a rollout costs two or three steps, not one for each of its pods.
 
 use std::collections::VecDeque;
 
@@ -6,9 +9,9 @@ use super::session::State;
 use super::{Agent, AgentEvent};
 use crate::frame::OVERHEAD;
 use crate::id::Millis;
-use crate::limits::COALESCE;
+use crate::limits::{COALESCE, COALESCE_BUSY, PAUSE_PROGRESS, PAUSE_RESULT};
 use crate::link::timer::{Repeat, earliest};
-use crate::message::{Kind, Report, StatusAck};
+use crate::message::{Health, Kind, Level, Report, StatusAck};
 use crate::status::{StatusTable, to_wire};
 
 /// Tables told lately whose acknowledgement may still come.
@@ -18,7 +21,11 @@ const REMEMBERED: usize = 4;
 pub(super) struct Reporting {
     /// What the hub has committed; `None` when that is not known: everything is told.
     pub(super) acked: Option<StatusTable>,
-    sent: VecDeque<(u64, StatusTable)>,
+    sent: VecDeque<Told>,
+    /// The serial of the list that the hub has acknowledged in this session.
+    acked_serial: Option<u32>,
+    /// When a step was told last, and not only repeated.
+    told_at: Option<Millis>,
     /// Runs while a step is not acknowledged.
     pub(super) outstanding: Option<Repeat>,
     /// When there may be something to say.
@@ -27,17 +34,62 @@ pub(super) struct Reporting {
     pub(super) unanswered: Option<u64>,
     /// The hub waits for an answer, even if nothing changed.
     owed: bool,
+    /// More than health has changed: a step that nothing can join is told before it is due.
+    urgent: bool,
+}
+
+/// A table that was told.
+#[derive(Debug)]
+struct Told {
+    root: u64,
+    /// Of a step that was told in this session.
+    serial: Option<u32>,
+    table: StatusTable,
+}
+
+/// What a Report says, and the table that it leads to.
+struct Step {
+    report: Report,
+    told: StatusTable,
+    serial: u32,
+    /// It leads to where the hub is already.
+    is_empty: bool,
 }
 
 impl Reporting {
     /// Something may have changed: soon, so that what follows at once travels along.
     pub(super) fn schedule(&mut self, now: Millis) {
-        self.due = earliest([self.due, Some(now + COALESCE)]);
+        self.urgent = true;
+        self.schedule_at(now + COALESCE);
+    }
+
+    fn schedule_at(&mut self, due: Millis) {
+        self.due = earliest([self.due, Some(due)]);
+    }
+
+    /// One of many objects has changed its state.
+    pub(super) fn schedule_busy(&mut self, now: Millis) {
+        self.urgent = true;
+        let due = self.told_at.map_or(now, |told| told + COALESCE_BUSY);
+        self.schedule_at(due.max(now + COALESCE));
+    }
+
+    /// An object does better or worse.
+    pub(super) fn schedule_health(&mut self, health: &Health, now: Millis) {
+        let pause = if health.level == Level::Progressing as i32 { PAUSE_PROGRESS } else { PAUSE_RESULT };
+        let due = self.told_at.map_or(now, |told| told + pause);
+        self.schedule_at(due.max(now + COALESCE));
+    }
+
+    /// Another session: nothing is acknowledged in it.
+    pub(super) fn new_session(&mut self) {
+        (self.unanswered, self.acked_serial) = (None, None);
+        self.sent.iter_mut().for_each(|told| told.serial = None);
     }
 
     /// A table that was told, whose acknowledgement may have been lost.
     pub(super) fn told_before(&self, root: u64) -> Option<StatusTable> {
-        self.sent.iter().find(|(told, _)| *told == root).map(|(_, table)| table.clone())
+        self.sent.iter().find(|told| told.root == root).map(|told| told.table.clone())
     }
 
     /// The hub asked.
@@ -58,26 +110,37 @@ impl Agent {
     pub(super) fn poll_report(&mut self, max_frame: usize, now: Millis) -> Option<Vec<u8>> {
         let due = self.report.due?;
         let waits = self.report.outstanding.is_some_and(|repeat| !repeat.is_due(now)) && !self.report.owed;
-        if waits || !matches!(self.session, State::Open(_)) || (now < due && !self.is_settled()) {
+        if waits || !matches!(self.session, State::Open(_)) || (now < due && !self.may_tell_early()) {
             return None;
         }
         let owed = std::mem::take(&mut self.report.owed) || self.report.acked.is_none();
-        let (report, told) = self.next_step(max_frame);
+        let step = self.next_step(max_frame, owed);
         // A table that is again as it was acknowledged is told all the same while a step away from it may have arrived.
-        if report.base == report.target && !owed && self.report.unanswered.is_none() {
-            (self.report.due, self.report.outstanding) = (None, None);
+        if step.is_empty && !owed && self.report.unanswered.is_none() {
+            (self.report.due, self.report.outstanding, self.report.urgent) = (None, None, false);
             return None;
         }
-        self.remember(report.target, told, now);
+        let report = step.report.clone();
+        self.remember(step, now);
         let rtt = self.rtt;
         let State::Open(session) = &mut self.session else { return None };
         session.spoke(now, rtt);
         Some(session.sender.seal(Kind::Report, &report))
     }
 
-    fn remember(&mut self, root: u64, told: StatusTable, now: Millis) {
-        self.report.sent.retain(|(known, _)| *known != root);
-        self.report.sent.push_front((root, told));
+    /// Nothing that is under way would come along if an urgent step waited.
+    fn may_tell_early(&self) -> bool {
+        self.report.urgent && self.is_settled()
+    }
+
+    fn remember(&mut self, step: Step, now: Millis) {
+        let root = step.report.target;
+        if self.report.unanswered != Some(root) {
+            self.report.told_at = Some(now);
+        }
+        self.report.urgent = false;
+        self.report.sent.retain(|told| told.root != root);
+        self.report.sent.push_front(Told { root, serial: Some(step.serial), table: step.told });
         self.report.sent.truncate(REMEMBERED);
         self.report.unanswered = Some(root);
         let rtt = self.rtt;
@@ -85,7 +148,7 @@ impl Agent {
     }
 
     /// As many changes as fit, and the table that they lead to.
-    fn next_step(&mut self, max_frame: usize) -> (Report, StatusTable) {
+    fn next_step(&mut self, max_frame: usize, owed: bool) -> Step {
         let key = self.config.key.clone();
         let (known, serial) = match &self.session {
             State::Open(session) => (session.list_is_known, session.serial),
@@ -94,11 +157,15 @@ impl Agent {
         let current = self.current_table().clone();
         let list = known.then_some(&self.list);
         let acked = self.report.acked.clone();
-        let base = acked.as_ref().map_or(0, |acked| acked.root(&key));
+        let whole = acked.as_ref().is_none_or(|acked| acked.root(&key) == 0);
         let mut told = acked.unwrap_or_default();
         let from = told.clone();
         (told.listed, told.held) = (current.listed, current.held);
-        let mut report = Report { listed: current.listed, held: current.held, base, target: 0, entries: Vec::new(), serial };
+        let is_known = !owed && !whole && self.report.acked_serial == Some(serial) && (told.listed, told.held) == (from.listed, from.held);
+        let mut report = Report { whole, ..Report::default() };
+        if !is_known {
+            (report.listed, report.held, report.serial) = (Some(current.listed), current.held, serial);
+        }
         let mut room = max_frame.saturating_sub(OVERHEAD + 64);
         for (object, status) in from.changes(&current) {
             let entry = to_wire(object, status, list);
@@ -111,11 +178,15 @@ impl Agent {
             told.set(object.clone(), status.cloned());
         }
         report.target = told.root(&key);
-        (report, told)
+        let is_empty = self.report.acked.is_some() && from == told;
+        Step { report, told, serial, is_empty }
     }
 
     pub(super) fn on_status_ack(&mut self, ack: &StatusAck, now: Millis) {
         let known = self.report.told_before(ack.root);
+        if let Some(told) = self.report.sent.iter().find(|told| told.root == ack.root) {
+            self.report.acked_serial = told.serial;
+        }
         self.report.unanswered = self.report.unanswered.filter(|root| *root != ack.root);
         let unchanged = self.report.acked.as_ref().is_some_and(|acked| acked.root(&self.config.key) == ack.root);
         if let Some(repeat) = self.report.outstanding.take() {

@@ -151,7 +151,7 @@ impl Agent {
     }
 
     fn compare_status(&mut self, welcome: &Welcome, told: StatusTable, now: Millis) {
-        self.report.unanswered = None;
+        self.report.new_session();
         if welcome.same_status {
             self.report.acked = Some(told);
         } else if self.report.acked.as_ref().is_none_or(|acked| acked.root(&self.config.key) != welcome.status) {

@@ -7,31 +7,34 @@ use crate::status::{StatusTable, from_wire};
 
 impl HubLink {
     pub(super) fn on_report(&mut self, report: Report, now: Millis) {
-        if report.listed != 0 {
-            self.on_listed(report.listed, report.serial, now);
+        if let Some(listed) = report.listed.filter(|listed| *listed != 0) {
+            self.on_listed(listed, report.serial, now);
         }
         self.owes_status_ack = true;
-        let root = self.state.table.root(&self.config.key);
-        if report.target == root || (report.base != 0 && report.base != root) {
+        if report.target == self.state.table.root(&self.config.key) {
             return;
         }
-        let Some(writes) = self.step(report) else {
-            return self.events.push(HubEvent::Rejected("a status step that does not fit was passed over".into()));
-        };
-        for write in writes {
-            self.write(write);
+        let whole = report.whole;
+        match self.step(report) {
+            Some(writes) => {
+                writes.into_iter().for_each(|write| self.write(write));
+                self.events.push(HubEvent::Status);
+            }
+            None if whole => self.events.push(HubEvent::Rejected("a status table that is not what its root says was passed over".into())),
+            // It starts from another table: the acknowledgement says from which one to start.
+            None => {}
         }
-        self.events.push(HubEvent::Status);
     }
 
     /// The writes of one step, if it leads where it says.
     fn step(&self, report: Report) -> Option<Vec<HubWrite>> {
-        let list = self.base().filter(|list| list.root.short() == report.listed);
-        let mut table = StatusTable { listed: report.listed, held: report.held, ..StatusTable::default() };
-        let mut writes = vec![HubWrite::Told { listed: report.listed, held: report.held }];
-        match report.base {
-            0 => writes.push(HubWrite::ClearRows),
-            _ => table.rows.clone_from(&self.state.table.rows),
+        let (listed, held) = report.listed.map_or((self.state.table.listed, self.state.table.held), |listed| (listed, report.held));
+        let list = self.base().filter(|list| list.root.short() == listed);
+        let mut table = StatusTable { listed, held, ..StatusTable::default() };
+        let mut writes = vec![HubWrite::Told { listed, held }];
+        match report.whole {
+            true => writes.push(HubWrite::ClearRows),
+            false => table.rows.clone_from(&self.state.table.rows),
         }
         for entry in report.entries {
             let (object, status) = from_wire(entry, list.as_deref())?;

@@ -36,7 +36,13 @@ pub fn judge(group: &str, kind: &str, object: &[u8]) -> Verdict {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => plain::definition(object),
         _ => plain::any(object),
     };
-    judged.unwrap_or_else(|_| Verdict::of(Level::Unknown, "Unreadable", "the live object cannot be read"))
+    let mut verdict = judged.unwrap_or_else(|_| Verdict::of(Level::Unknown, "Unreadable", "the live object cannot be read"));
+    let health = &mut verdict.health;
+    if health.message.is_empty() {
+        // Both ends know these by heart: they cost nothing on the wire.
+        health.message = bus_schema::health::sentence(&health.reason, health.replicas.as_ref());
+    }
+    verdict
 }
 
 /// Adds what the pods know; they never make it better.

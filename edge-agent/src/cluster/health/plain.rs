@@ -58,7 +58,7 @@ pub(super) fn service(object: &[u8]) -> Judged {
     let (_, spec, status) = read(object)?;
     let has_ingress = status.load_balancer.and_then(|balancer| balancer.ingress).is_some_and(|ingress| !ingress.is_empty());
     Ok(match spec.kind.as_deref() == Some("LoadBalancer") && !has_ingress {
-        true => Verdict::progressing("NoIngress", "the load balancer has no address yet"),
+        true => Verdict::progressing("NoIngress", ""),
         false => Verdict::healthy(),
     })
 }
@@ -96,9 +96,9 @@ pub(super) fn any(object: &[u8]) -> Judged {
     let conditions = status.conditions.as_deref();
     let found = |kind: &str, value: &str| condition(conditions, kind, value);
     Ok(if outer.metadata.deletion_timestamp.is_some() {
-        Verdict::progressing("Terminating", "it is being deleted")
+        Verdict::progressing("Terminating", "")
     } else if status.observed_generation.is_some_and(|observed| observed < outer.metadata.generation) {
-        Verdict::progressing("NotObserved", "its controller has not seen the newest version")
+        Verdict::progressing("NotObserved", "")
     } else if let Some(stalled) = found("Stalled", "True") {
         Verdict::unhealthy(stalled.reason(), stalled.message())
     } else if let Some(reconciling) = found("Reconciling", "True") {

@@ -80,7 +80,7 @@ pub(super) fn pod(object: &[u8]) -> Judged {
     Ok(match status.phase.as_str() {
         "Succeeded" => Verdict::of(Level::Finished, "", "").ended(),
         "Failed" => Verdict::unhealthy(why("Failed"), message).ended(),
-        _ if pod.metadata.deletion_timestamp.is_some() => Verdict::progressing("Terminating", "it is being deleted"),
+        _ if pod.metadata.deletion_timestamp.is_some() => Verdict::progressing("Terminating", ""),
         "Running" if condition(status.conditions.as_deref(), "Ready", "True").is_some() => Verdict::healthy(),
         _ => match trouble(&pod) {
             Some(trouble) => Verdict::of(trouble.level, &trouble.reason, &trouble.message),

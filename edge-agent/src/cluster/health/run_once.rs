@@ -37,7 +37,7 @@ pub(super) fn job(object: &[u8]) -> Judged {
         return Ok(Verdict::of(super::Level::Finished, "", "").ended());
     }
     if job.metadata.deletion_timestamp.is_some() {
-        return Ok(Verdict::progressing("Terminating", "it is being deleted"));
+        return Ok(Verdict::progressing("Terminating", ""));
     }
     if job.spec.suspend == Some(true) {
         return Ok(Verdict::healthy());

@@ -140,6 +140,7 @@ impl Workload {
             ready: status.ready_replicas.max(status.number_ready),
             available: status.available_replicas.max(status.number_available),
             unavailable: status.unavailable_replicas.max(status.number_unavailable),
+            desired: self.spec.replicas.unwrap_or(status.desired_number_scheduled),
         }
     }
 }

@@ -55,8 +55,17 @@ fn replica_numbers_and_the_pods_to_ask() {
     let status = json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 2, "readyReplicas": 1, "availableReplicas": 1,
         "unavailableReplicas": 2});
     let verdict = judge("apps", "Deployment", workload(json!({"replicas": 3, "selector": selector}), status).to_string().as_bytes());
-    let replicas =
-        Replicas { observed_generation: 2, generation: 2, replicas: 3, updated: 2, ready: 1, available: 1, unavailable: 2, current: 0 };
+    let replicas = Replicas {
+        observed_generation: 2,
+        generation: 2,
+        replicas: 3,
+        updated: 2,
+        ready: 1,
+        available: 1,
+        unavailable: 2,
+        current: 0,
+        desired: 3,
+    };
     assert_eq!(verdict.health.replicas, Some(replicas));
     assert_eq!(verdict.pods.as_deref(), Some("app=x,t in (a,b)"));
     let well = json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});

@@ -15,12 +15,10 @@ pub(super) fn deployment(object: &[u8]) -> Judged {
             return Verdict::unhealthy(failure.reason(), failure.message());
         }
         if status.updated_replicas < desired {
-            let reason = if workload.spec.paused { "Paused" } else { "Updating" };
-            return Verdict::progressing(reason, &format!("{} of {desired} replicas are updated", status.updated_replicas));
+            return Verdict::progressing(if workload.spec.paused { "Paused" } else { "Updating" }, "");
         }
         if status.replicas > status.updated_replicas {
-            let old = status.replicas - status.updated_replicas;
-            return Verdict::progressing("Updating", &format!("{old} old replicas are still there"));
+            return Verdict::progressing("Updating", "");
         }
         ready(status.available_replicas, desired)
     })
@@ -67,7 +65,7 @@ pub(super) fn replica_set(object: &[u8]) -> Judged {
 
 fn ready(available: i32, desired: i32) -> Verdict {
     match available < desired {
-        true => Verdict::progressing("NotReady", &format!("{available} of {desired} replicas are available")),
+        true => Verdict::progressing("NotReady", ""),
         false => Verdict::healthy(),
     }
 }
@@ -75,8 +73,8 @@ fn ready(available: i32, desired: i32) -> Verdict {
 fn judged(object: &[u8], rule: impl Fn(&Workload) -> Verdict) -> Judged {
     let workload: Workload = serde_json::from_slice(object)?;
     let verdict = match (&workload.metadata.deletion_timestamp, workload.status.observed_generation < workload.metadata.generation) {
-        (Some(_), _) => Verdict::progressing("Terminating", "it is being deleted"),
-        (None, true) => Verdict::progressing("NotObserved", "its controller has not seen the newest version"),
+        (Some(_), _) => Verdict::progressing("Terminating", ""),
+        (None, true) => Verdict::progressing("NotObserved", ""),
         (None, false) => rule(&workload),
     };
     Ok(verdict.with_replicas(workload.replicas()).asking(&workload.spec.selector))
