@@ -21,7 +21,7 @@ use crate::engine::{Engine, Outputs};
 use crate::link::{self, Address};
 use crate::member::Member;
 use crate::register::{RegisterError, Registrar, Registration};
-use crate::telemetry;
+use crate::{telemetry, view};
 
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +67,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
-    let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(gatherer, engine.clone(), tasks, stop.clone()));
+    let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
+    let view = tokio::spawn(view::run(gatherer, engine.clone(), stop.clone()));
     let link = tokio::spawn(link::run(address, sid, engine.clone(), frames, stop.clone()));
     let watch = tokio::spawn(watch_events(events, Arc::new(config), api, registration, stop.clone()));
     let ended = ended(thread);
@@ -79,7 +80,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         }
         () = stop.cancelled() => {}
     }
-    let _ = tokio::join!(member, link, watch);
+    let _ = tokio::join!(member, view, link, watch);
     engine.tell(crate::engine::Input::Stop).await;
     tracing::info!("stopped");
     Ok(())

@@ -14,3 +14,4 @@ pub mod link;
 pub mod member;
 pub mod register;
 pub mod telemetry;
+mod view;

@@ -1,7 +1,7 @@
-//! The agent's work on its member: surveys it, gathers facts, performs the engine's tasks, several at once.
+//! The agent's work on its member: surveys it, performs the engine's tasks, several at once.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus_schema::id::ObjectId;
 use bus_schema::link::agent::{ApplyOutcome, Found, Live, Origin, RemoveOutcome};
@@ -15,22 +15,12 @@ use crate::cluster::apply::{self, How, Outcome};
 use crate::cluster::crd::{Established, wait_established};
 use crate::cluster::delete::{Deleted, Target, delete};
 use crate::cluster::discovery::Discovery;
-use crate::cluster::facts::Gatherer;
 use crate::cluster::outcome::Refusal;
 use crate::cluster::{object, survey};
 use crate::config::Adopt;
 use crate::doorbell::Watcher;
 use crate::engine::{Engine, Input, Task};
 use crate::failpoint::{Point, hit};
-
-/// How often facts are gathered, as Clusternet's `--cluster-status-collect-frequency`.
-const FACTS_EVERY: Duration = Duration::from_secs(20);
-
-/// How long the API server may be silent before the cluster is said to be unhealthy.
-const SILENT: Duration = Duration::from_secs(20);
-
-/// Pause between attempts to gather facts while the API server does not answer.
-const RETRY_FACTS: Duration = Duration::from_secs(2);
 
 /// Pause between attempts while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -56,15 +46,8 @@ impl Member {
     }
 
     /// Surveys the member, then performs tasks until there are no more or `stop`.
-    pub async fn run(
-        self: Arc<Self>,
-        gatherer: Gatherer,
-        engine: Engine,
-        mut tasks: mpsc::UnboundedReceiver<Task>,
-        stop: CancellationToken,
-    ) {
+    pub async fn run(self: Arc<Self>, engine: Engine, mut tasks: mpsc::UnboundedReceiver<Task>, stop: CancellationToken) {
         let mut running = JoinSet::new();
-        running.spawn(watch_facts(gatherer, engine.clone(), stop.clone()));
         self.survey(&engine, &stop).await;
         running.spawn(self.watcher.clone().run(engine.clone(), stop.clone()));
         loop {
@@ -225,31 +208,4 @@ fn live(uid: String, resource_version: String, origin: object::Origin) -> Live {
 fn to_found(found: survey::Found) -> Option<Found> {
     let live = live(found.uid, found.resource_version, found.origin?);
     Some(Found { object: found.id, version: found.version, live })
-}
-
-/// Tells the engine what is known of the cluster whenever that changes; the engine drops what it has told already.
-async fn watch_facts(mut gatherer: Gatherer, engine: Engine, stop: CancellationToken) {
-    let mut silent = None;
-    loop {
-        let pause = match gatherer.gather().await {
-            Ok(facts) => {
-                silent = None;
-                engine.tell(Input::Facts(facts.to_wire())).await;
-                FACTS_EVERY
-            }
-            Err(failure) => {
-                tracing::debug!(why = %failure, "no facts can be gathered for now");
-                // Only a server that was seen before can be missed.
-                let since = *silent.get_or_insert_with(Instant::now);
-                if since.elapsed() >= SILENT && !gatherer.last().k8s_version.is_empty() {
-                    engine.tell(Input::Facts(gatherer.last().unreachable().to_wire())).await;
-                }
-                RETRY_FACTS
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
-        }
-    }
 }
