@@ -210,8 +210,8 @@ impl World {
     /// An agent says only what its disk holds.
     fn check_report(&mut self, edge: usize, report: &Report) {
         let disk_root = self.disk_root(edge);
-        if report.listed != disk_root.map_or(0, |root| root.short()) {
-            return self.fail(format!("agent {edge} reports list {:x} as stored, its disk has {disk_root:?}", report.listed));
+        if let Some(listed) = report.listed.filter(|listed| *listed != disk_root.map_or(0, |root| root.short())) {
+            return self.fail(format!("agent {edge} reports list {listed:x} as stored, its disk has {disk_root:?}"));
         }
         let site = &self.edges[edge];
         let Some(agent) = &site.agent else { return };
