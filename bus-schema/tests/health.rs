@@ -130,3 +130,14 @@ fn a_refusal_is_tried_again_in_an_hour_and_not_before_whatever_the_doorbell_says
     }
     assert!(matches!(act(&mut agent, RETRY_REFUSED), Some(Action::Apply { .. })));
 }
+
+#[test]
+fn what_was_not_answered_and_is_not_there_is_made_after_a_crash() {
+    let mut agent = applied("{}");
+    agent.doubt(&job(), 2);
+    let Some(Action::Apply { hash, .. }) = act(&mut agent, 2) else { panic!("nothing to apply") };
+    agent.applied(&job(), hash, ApplyOutcome::Unavailable { code: 503, message: "try later".into() }, 3);
+    agent.take_writes();
+    let mut again = started(agent.state().clone(), Vec::new());
+    assert!(matches!(act(&mut again, 0), Some(Action::Apply { .. })));
+}

@@ -20,6 +20,7 @@ use crate::controller::live::View;
 use crate::controller::{events, expiry, labels, latest, planner, registration, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::core::guard::fleet::Words;
 use crate::folder::{Endpoints, Folder};
 use crate::store::Store;
 use crate::tls::Authority;
@@ -96,7 +97,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = Tasks { tracker: TaskTracker::new(), stop: stop.clone() };
     let inputs = start_controllers(&tasks, &state, &endpoints, sessions);
     let hub = sync::hub_config(&store).await?;
-    tasks.spawn("sync", sync::run(store, hub, Guard { share: config.guard_share }, inputs, stop.clone()));
+    let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     tasks.spawn("api", https::serve(listener, tls, api::router(state), stop.clone()));
 
     let kubeconfig = folder.announce(&endpoints, &authority.pem, &admin)?;
@@ -127,7 +129,8 @@ fn start_controllers(
     let (statuses_sender, statuses) = latest::channel();
     let (reports_sender, reports) = latest::channel();
     let (position_sender, position) = watch::channel(planner::Position::default());
-    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender };
+    let (words_sender, words) = watch::channel(Arc::<Words>::default());
+    let outputs = planner::Outputs { plans: plans_sender, statuses: statuses_sender, position: position_sender, words: words_sender };
     tasks.spawn("planner", planner::run(client.clone(), outputs, tasks.stop.clone()));
     let registering = registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone() };
     tasks.spawn("registration", registration::run(client.clone(), registering, tasks.stop.clone()));
@@ -138,7 +141,7 @@ fn start_controllers(
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }
 
 struct Tasks {

@@ -51,6 +51,11 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guard_share: Option<u8>,
+    /// Percent of the objects of all clusters together that an edit of more than 10 clusters may remove without being confirmed; 0 asks
+    /// never [default: 20].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard_fleet_share: Option<u8>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +101,7 @@ pub struct Config {
     pub member_max_object_bytes: usize,
     pub insecure_bus: bool,
     pub guard_share: u8,
+    pub guard_fleet_share: u8,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -119,6 +125,7 @@ impl Default for Config {
             member_max_object_bytes: bus_schema::limits::MAX_OBJECT as usize,
             insecure_bus: false,
             guard_share: 50,
+            guard_fleet_share: 20,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -158,8 +165,10 @@ impl Config {
         if self.member_max_object_bytes < 1024 {
             wrong.push(format!("member_max_object_bytes: {} must be at least 1024", self.member_max_object_bytes));
         }
-        if self.guard_share > 100 {
-            wrong.push(format!("guard_share: {} is no percentage: use 1 to 100, or 0 to hold nothing", self.guard_share));
+        for (name, share) in [("guard_share", self.guard_share), ("guard_fleet_share", self.guard_fleet_share)] {
+            if share > 100 {
+                wrong.push(format!("{name}: {share} is no percentage: use 1 to 100, or 0 to hold nothing"));
+            }
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));

@@ -50,10 +50,36 @@ async fn what_was_there_before_is_adopted_and_let_go() -> Result<()> {
     let adopted = road.member.kubectl().get(flags)?;
     ensure!(adopted["data"]["theirs"].is_null(), "a field that kubectl once applied stays after adoption: {}", adopted["data"]);
     road.step("two objects that were there are adopted in place, 33 are made");
+    a_field_that_leaves_the_template_leaves_the_member(&road)?;
     a_cut_link_deletes_nothing_early(&road)?;
     ensure!(uid(&road, flags)? == config && uid(&road, ["namespace", "shop", "-n", "shop"])? == namespace, "adopted and then deleted");
     ensure!(road.member.kubectl().exists(["configmap", "bystander", "-n", "shop"])?, "somebody else's ConfigMap is gone");
     nothing_carries_our_mark(&road)
+}
+
+/// Also one that `kubectl apply` had made first. What another manager set stays.
+fn a_field_that_leaves_the_template_leaves_the_member(road: &Road) -> Result<()> {
+    let (hub, member) = (road.hub.kubectl(), road.member.kubectl());
+    let object =
+        |lines: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: lasting, namespace: shop}}\ndata: {{{lines}}}\n");
+    member.apply(&object("first: made-by-kubectl, both: a"))?;
+    let lasting = ["configmap", "lasting", "-n", "shop"];
+    let made = uid(road, lasting)?;
+    hub.apply(&object("both: a, ours: b"))?;
+    hub.apply(
+        "{apiVersion: apps.clusternet.io/v1alpha1, kind: Subscription, metadata: {name: lasting, namespace: default}, spec: {
+          subscribers: [{clusterAffinity: {matchLabels: {purpose: shop}}}],
+          feeds: [{apiVersion: v1, kind: ConfigMap, namespace: shop, name: lasting}]}}",
+    )?;
+    member.wait_until(lasting, SOON, |found| found["data"] == serde_json::json!({"both": "a", "ours": "b"}))?;
+    let other = r#"{"data":{"other":"c"}}"#;
+    member.run(["patch", "configmap", "lasting", "-n", "shop", "--type=merge", "--field-manager=another", "-p", other])?;
+    hub.apply(&object("ours: b"))?;
+    member.wait_until(lasting, SOON, |found| found["data"] == serde_json::json!({"ours": "b", "other": "c"}))?;
+    ensure!(uid(road, lasting)? == made, "it was made again");
+    hub.run(["delete", "subscription", "lasting"])?;
+    road.step("a field that kubectl apply made first, and the template dropped later, is gone; another manager's field stays");
+    Ok(())
 }
 
 fn a_cut_link_deletes_nothing_early(road: &Road) -> Result<()> {

@@ -88,7 +88,7 @@ async fn the_agent_corrects_and_does_not_fight() -> Result<()> {
     what_is_paused_stays(&road)?;
     an_autoscaler_is_left_alone(&road)?;
     an_immutable_field_is_one_clear_report(&road)?;
-    a_webhook_is_not_fought(&road)?;
+    a_webhook_is_not_fought(&mut road)?;
     a_job_runs_once(&mut road)?;
     Ok(())
 }
@@ -98,12 +98,20 @@ fn a_job_runs_once(road: &mut Road) -> Result<()> {
     member.wait_until_gone(["job", "once", "-n", "calm"], Duration::from_secs(120))?;
     std::thread::sleep(Duration::from_secs(3));
     ensure!(!member.exists(["job", "once", "-n", "calm"])?, "a finished Job was made again");
+    let watch = member.watch(["jobs", "-n", "calm"])?;
+    road.hub.kill();
     road.agent.kill();
+    let member = road.member.kubectl();
+    member.run(["delete", "secret", "key", "-n", "calm"])?;
     road.agent.run(&[])?;
+    member.wait_until(["secret", "key", "-n", "calm"], SOON, |_| true)?;
+    std::thread::sleep(Duration::from_secs(5));
+    ensure!(watch.generations("once").is_empty(), "a finished Job was made again by a cold start without the hub");
+    road.hub.start_again()?;
     road.applied("calm")?;
     std::thread::sleep(Duration::from_secs(5));
-    ensure!(!road.member.kubectl().exists(["job", "once", "-n", "calm"])?, "a finished Job was made again by a started agent");
-    road.step("a Job that its TTL removed ran once, also over an agent's restart");
+    ensure!(watch.generations("once").is_empty(), "a finished Job was made again when the hub came back");
+    road.step("a Job that its TTL removed ran once, also over a cold start with the hub away, and when the hub is back");
     Ok(())
 }
 
@@ -190,7 +198,7 @@ fn an_immutable_field_is_one_clear_report(road: &Road) -> Result<()> {
     Ok(())
 }
 
-fn a_webhook_is_not_fought(road: &Road) -> Result<()> {
+fn a_webhook_is_not_fought(road: &mut Road) -> Result<()> {
     let member = road.member.kubectl();
     let _webhook = Webhook::rewrite_images(&road.member, "calm", "mirror.example.com/")?;
     let watch = member.watch(["deployment", "web", "-n", "calm"])?;
@@ -204,5 +212,11 @@ fn a_webhook_is_not_fought(road: &Road) -> Result<()> {
     let contested = |found: &Value| found.to_string().contains("Contested") || found.to_string().contains("contested");
     road.hub.kubectl().wait_until(["subscription", "calm"], SOON, contested)?;
     road.step(&format!("a webhook rewrites the image: {} writes in 20 s, and the hub says Contested", generations.len() - 1));
+    road.agent.kill();
+    road.agent.run(&[])?;
+    std::thread::sleep(Duration::from_secs(8));
+    ensure!(watch.generations("web") == generations, "an agent's restart wrote: {generations:?}, then {:?}", watch.generations("web"));
+    road.hub.kubectl().wait_until(["subscription", "calm"], SOON, contested)?;
+    road.step("the agent was killed and started: no write more, and still Contested");
     Ok(())
 }

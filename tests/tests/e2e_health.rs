@@ -67,7 +67,59 @@ async fn what_the_hub_says_is_true_and_has_an_age() -> Result<()> {
     hub.run(["rollout", "status", "deployment/front", "-n", "web", "--timeout=60s"])?;
     road.step("repaired: three of three are ready, kubectl wait and kubectl rollout status end");
 
+    readiness_is_seen_step_by_step(&road)?;
     a_cut_link_lets_the_age_grow(&road)
+}
+
+/// Three pods, one after another, each ready only some seconds after its start.
+const SLOW: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: slow, namespace: web}
+spec:
+  replicas: 3
+  serviceName: slow
+  updateStrategy: {type: RollingUpdate}
+  selector: {matchLabels: {app: slow}}
+  template:
+    metadata: {labels: {app: slow}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: slow
+          image: docker.io/local/busybox:1
+          imagePullPolicy: IfNotPresent
+          command: [sleep, '100000']
+          readinessProbe: {exec: {command: ['true']}, initialDelaySeconds: 7, periodSeconds: 1}
+---
+apiVersion: apps.clusternet.io/v1alpha1
+kind: Subscription
+metadata: {name: slow, namespace: default}
+spec:
+  subscribers: [{clusterAffinity: {matchLabels: {purpose: shop}}}]
+  feeds: [{apiVersion: apps/v1, kind: StatefulSet, namespace: web, name: slow}]
+";
+
+fn readiness_is_seen_step_by_step(road: &Road) -> Result<()> {
+    let hub = road.hub.kubectl();
+    hub.apply(SLOW)?;
+    let begun = Instant::now();
+    let mut seen = vec![0];
+    while seen.last() != Some(&3) {
+        ensure!(begun.elapsed() < PODS, "seen on the hub: {seen:?}");
+        let found = hub.get(["subscription", "slow"])?;
+        let status = &found["status"]["aggregatedStatuses"][0]["feedStatusSummary"]["replicaStatus"];
+        let ready = status["readyReplicas"].as_u64().unwrap_or(0);
+        ensure!(ready == 3 || !healthy(&found, "True"), "Healthy with {ready} of 3 ready");
+        if seen.last() != Some(&ready) {
+            seen.push(ready);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    ensure!(seen == [0, 1, 2, 3], "seen on the hub: {seen:?}");
+    hub.run(["wait", "--for=condition=Healthy", "subscription/slow", "--timeout=30s"])?;
+    road.step(&format!("ready {seen:?} of three was seen on the hub within {:.0} s, then Healthy", begun.elapsed().as_secs_f32()));
+    Ok(())
 }
 
 fn a_cut_link_lets_the_age_grow(road: &Road) -> Result<()> {

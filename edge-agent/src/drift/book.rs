@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bus_schema::id::{Millis, ObjectId};
-use bus_schema::message::Health;
+use bus_schema::message::{Health, Level};
 
 use super::Drift;
 use crate::cluster::health::Verdict;
@@ -16,6 +16,9 @@ const FIRST_UNWELL: Millis = 2_000;
 const MAX_UNWELL: Millis = 30_000;
 /// Doublings of the pause between corrections that are asked for in vain.
 const MAX_IN_VAIN: u32 = 9;
+/// How long pods may find no node before their object counts as unwell: a node that restarts or is being added comes back within it,
+/// and a shop without room for its till is to be seen by somebody.
+const UNSCHEDULABLE: Millis = 300_000;
 /// Pause after a look that failed.
 const RETRY: Millis = 5_000;
 
@@ -84,6 +87,8 @@ struct Entry {
     /// Corrections asked for in vain: the object is not desired as it is, or its content is refused.
     in_vain: u32,
     verdict: Verdict,
+    /// Since when its pods are seen to find no node.
+    homeless: Option<Millis>,
     told: Option<Health>,
     /// What admission makes of the content that was applied last.
     rewritten: String,
@@ -234,6 +239,7 @@ impl Book {
             self.calm_down(object, now);
         }
         self.look_again_if_unwell(object, now);
+        self.lose_patience(object, now);
         Told { health: self.news(object), drifted }
     }
 
@@ -266,6 +272,21 @@ impl Book {
         entry.unwell = (entry.unwell + entry.unwell / 2).clamp(FIRST_UNWELL, MAX_UNWELL);
         let due = now + entry.unwell;
         self.schedule(object, due);
+    }
+
+    /// What its controllers call progress for ever is unwell after a while.
+    fn lose_patience(&mut self, object: &ObjectId, now: Millis) {
+        let Some(entry) = self.entries.get_mut(object) else { return };
+        let health = &mut entry.verdict.health;
+        if health.reason != "Unschedulable" {
+            entry.homeless = None;
+            return;
+        }
+        let due = *entry.homeless.get_or_insert(now) + UNSCHEDULABLE;
+        match due <= now {
+            true => health.level = Level::Unhealthy as i32,
+            false => self.schedule(object, due),
+        }
     }
 
     /// Health, unless it is as it was told; other words for the same reason are no news.

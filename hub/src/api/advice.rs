@@ -26,9 +26,10 @@ pub fn wrong(resource: &Resource, object: &Value) -> Vec<Cause> {
             feeds.filter_map(|(index, feed)| wrong_version(&format!("spec.feeds[{index}].apiVersion"), feed)).collect()
         }
         "Localization" | "Globalization" => {
+            let kind = object["spec"]["feed"]["kind"].as_str().unwrap_or_default();
             let wrong = configs(object).filter_map(|(index, value, config)| {
-                let why = overrides::check(&config)?;
-                Some(Cause::invalid(format!("spec.overrides[{index}].value"), &value["value"], why))
+                let (field, why) = overrides::check(kind, &config)?;
+                Some(Cause::invalid(format!("spec.overrides[{index}].{field}"), &value[field], why))
             });
             wrong_version("spec.feed.apiVersion", &object["spec"]["feed"]).into_iter().chain(wrong).collect()
         }
@@ -42,7 +43,8 @@ pub fn idle(resource: &Resource, object: &Value) -> Vec<String> {
         return Vec::new();
     }
     let helm = configs(object).filter(|(_, value, _)| value["type"] == "Helm");
-    helm.map(|(index, ..)| format!("spec.overrides[{index}]: type Helm has no effect on this hub yet")).collect()
+    helm.map(|(index, ..)| format!("spec.overrides[{index}]: type Helm has no effect yet, since HelmChart feeds distribute nothing"))
+        .collect()
 }
 
 fn configs(object: &Value) -> impl Iterator<Item = (usize, &Value, OverrideConfig)> {
@@ -99,13 +101,20 @@ mod tests {
         );
         assert!(said("Globalization", patch("MergePatch", "{\"a\": \"${nope}\"}"))[0].contains("unknown variable ${nope}"));
         assert!(said("Globalization", patch("MergePatch", "a: b")).is_empty());
-        assert!(said("Globalization", patch("Helm", "- [")).is_empty());
+    }
+
+    #[test]
+    fn a_helm_override_of_anything_but_a_chart_is_refused_with_what_to_use() {
+        let over = |kind: &str| json!({ "feed": { "kind": kind }, "overrides": [{ "type": "Helm", "value": "a: b" }] });
+        let why = r#"spec.overrides[0].type: Invalid value: "Helm": Helm is for feeds of kind HelmChart: use MergePatch or JSONPatch for a Deployment"#;
+        assert_eq!(said("Localization", over("Deployment")), [why]);
+        assert!(said("Localization", over("HelmChart")).is_empty(), "Clusternet's documented examples are taken");
     }
 
     #[test]
     fn a_helm_override_is_told_that_it_does_nothing() {
         let resource = catalogue::find_kind("apps.clusternet.io", "Localization").expect("served");
         let object = json!({ "spec": { "overrides": [{ "type": "MergePatch", "value": "a: b" }, { "type": "Helm", "value": "a: b" }] } });
-        assert_eq!(idle(resource, &object), ["spec.overrides[1]: type Helm has no effect on this hub yet"]);
+        assert_eq!(idle(resource, &object), ["spec.overrides[1]: type Helm has no effect yet, since HelmChart feeds distribute nothing"]);
     }
 }

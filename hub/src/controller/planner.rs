@@ -19,7 +19,8 @@ use super::latest;
 use super::status::{StatusInput, StatusKey};
 use super::templates::Templates;
 use super::watch::{Object, Seen, watch};
-use crate::core::id::{ClusterKey, SubscriptionKey, SubscriptionRef};
+use crate::core::guard::fleet::Words;
+use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::overrides::{Override, OverrideKey, OverrideKind};
 use crate::core::plan::PlanUpdate;
@@ -52,6 +53,7 @@ pub struct Outputs {
     pub plans: latest::Sender<ClusterKey, PlanEvent>,
     pub statuses: latest::Sender<StatusKey, StatusInput>,
     pub position: position::Sender<Position>,
+    pub words: position::Sender<Arc<Words>>,
 }
 
 enum Input {
@@ -257,9 +259,9 @@ impl Planner {
             return;
         }
         let changes = self.index.take_plans();
-        let alive = if changes.is_empty() { Arc::default() } else { self.index.alive() };
+        self.emit_words();
         for change in changes {
-            self.emit_plan(change, &alive);
+            self.emit_plan(change);
         }
         // After the plans: who has a template's new facts has the lists made from it.
         for (manifest, facts) in self.templates.take() {
@@ -272,11 +274,22 @@ impl Planner {
         }
     }
 
-    fn emit_plan(&self, change: ClusterChange, alive: &Arc<[SubscriptionRef]>) {
+    /// Clusters that a Subscription is not bound to any more hear of it too: it is their removals that wait. Before the plans, so that no
+    /// plan without a Subscription meets the word that it lives.
+    fn emit_words(&mut self) {
+        let now = self.index.words();
+        self.outputs.words.send_if_modified(|before| {
+            let changed = !Arc::ptr_eq(before, &now);
+            *before = now;
+            changed
+        });
+    }
+
+    fn emit_plan(&self, change: ClusterChange) {
         match change {
             ClusterChange::Planned { cluster, cluster_id, sid, entries, confirm_prune, confirm_removal } => {
-                let (cluster_key, list, alive) = (cluster.clone(), entries.clone(), alive.clone());
-                let update = PlanUpdate { cluster: cluster_key, sid, entries: list, rv: self.rv, confirm_prune, confirm_removal, alive };
+                let (cluster_key, list) = (cluster.clone(), entries.clone());
+                let update = PlanUpdate { cluster: cluster_key, sid, entries: list, rv: self.rv, confirm_prune, confirm_removal };
                 self.outputs.plans.send(cluster.clone(), PlanEvent::Update(update));
                 let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries };
                 self.outputs.statuses.send(StatusKey::Cluster(cluster), input);

@@ -52,7 +52,8 @@ async fn no_list_is_emitted_before_every_kind_was_listed_and_the_stamp_is_the_hi
         let (plans, mut emitted) = latest::channel();
         let (statuses, _inputs) = latest::channel();
         let (position, mut reached) = position::channel(Position::default());
-        let outputs = Outputs { plans, statuses, position };
+        let words = position::channel(Arc::default()).0;
+        let outputs = Outputs { plans, statuses, position, words };
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(client, outputs, stop.clone()));
 

@@ -1,7 +1,9 @@
 //! Whether a list that was edited takes so much from a cluster that a person has to say yes.
 //!
 //! Invariants: what no living Subscription claims any more was ordered to go, and is never held; a hold changes neither which objects
-//! are counted nor how many, so that looking again gives the same answer.
+//! are counted nor how many, so that looking again gives the same answer. What clusters lose together is judged by [`fleet`].
+
+pub mod fleet;
 
 use std::collections::BTreeSet;
 
@@ -14,10 +16,22 @@ use super::id::SubscriptionRef;
 /// Removals of so many objects are never held, whatever their share.
 pub const MAX_FREE: usize = 10;
 
-/// The share of a cluster's objects, in percent, that an edit may remove without being confirmed; 0 holds nothing.
+/// What an edit may remove without being confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guard {
+    /// Percent of a cluster's objects; 0 holds nothing.
     pub share: u8,
+    /// Percent of the objects of all clusters together; 0 holds nothing for the fleet's sake.
+    pub fleet_share: u8,
+}
+
+/// What an edit removes from one cluster.
+#[derive(Debug)]
+pub struct Removal {
+    pub held: Held,
+    /// So much of the cluster's objects that it waits by itself.
+    pub too_much: bool,
+    objects: Vec<ObjectId>,
 }
 
 /// Removals that wait for a confirmation.
@@ -30,23 +44,14 @@ pub struct Held {
     pub hash: String,
     /// The Subscriptions that claimed what is to go.
     pub subscriptions: BTreeSet<SubscriptionRef>,
+    /// Objects of the whole fleet, where it waits because many clusters lose a little; else 0.
+    pub of_fleet: usize,
 }
 
 impl Guard {
-    /// What of the step from one list to the next has to wait, with the list that holds until then. `owner` gives the living
-    /// Subscription of a bundle.
-    pub fn hold(
-        self,
-        before: &DesiredList,
-        next: &DesiredList,
-        confirmed: Option<&str>,
-        owner: impl Fn(BundleId) -> Option<SubscriptionRef>,
-        key: &HashKey,
-    ) -> Option<(Held, DesiredList)> {
+    /// What the step from one list to the next removes by an edit. `owner` gives the living Subscription of a bundle.
+    pub fn removal(self, before: &DesiredList, next: &DesiredList, owner: impl Fn(BundleId) -> Option<SubscriptionRef>) -> Option<Removal> {
         let gone: Vec<&ObjectId> = before.objects().map(|entry| &entry.object).filter(|object| next.claims(object).is_empty()).collect();
-        if self.share == 0 || gone.len() <= MAX_FREE {
-            return None;
-        }
         let owners = |object: &ObjectId| before.claims(object).iter().filter_map(|claim| owner(claim.bundle)).collect::<Vec<_>>();
         let (mut edited, mut subscriptions) = (Vec::new(), BTreeSet::new());
         for object in &gone {
@@ -56,20 +61,23 @@ impl Guard {
                 subscriptions.extend(owners);
             }
         }
-        let of = before.objects().count() - (gone.len() - edited.len());
-        if edited.len() <= MAX_FREE || edited.len() * 100 <= of * usize::from(self.share) {
+        if self.share == 0 || edited.is_empty() {
             return None;
         }
-        let held = Held { removals: edited.len(), of, hash: hash_of(&edited), subscriptions };
-        (confirmed != Some(held.hash.as_str())).then(|| (held, kept_back(before, next, &edited, key)))
+        let of = before.objects().count() - (gone.len() - edited.len());
+        let too_much = edited.len() > MAX_FREE && edited.len() * 100 > of * usize::from(self.share);
+        let held = Held { removals: edited.len(), of, hash: hash_of(&edited), subscriptions, of_fleet: 0 };
+        Some(Removal { held, too_much, objects: edited.into_iter().cloned().collect() })
     }
 }
 
-/// The next list without additions and without the removals that wait: additions would make the share of the removals smaller.
-fn kept_back(before: &DesiredList, next: &DesiredList, edited: &[&ObjectId], key: &HashKey) -> DesiredList {
-    let known = next.entries.iter().filter(|entry| !before.claims(&entry.object).is_empty());
-    let waiting = edited.iter().flat_map(|object| before.claims(object));
-    DesiredList::new(known.chain(waiting).map(DesiredEntry::clone), key)
+impl Removal {
+    /// The next list without additions and without these removals: additions would make their share smaller.
+    pub fn kept_back(&self, before: &DesiredList, next: &DesiredList, key: &HashKey) -> DesiredList {
+        let known = next.entries.iter().filter(|entry| !before.claims(&entry.object).is_empty());
+        let waiting = self.objects.iter().flat_map(|object| before.claims(object));
+        DesiredList::new(known.chain(waiting).map(DesiredEntry::clone), key)
+    }
 }
 
 fn hash_of(objects: &[&ObjectId]) -> String {
@@ -89,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    const GUARD: Guard = Guard { share: 50 };
+    const GUARD: Guard = Guard { share: 50, fleet_share: 20 };
 
     fn list(objects: impl IntoIterator<Item = (u64, u32)>) -> DesiredList {
         let entry = |(bundle, number): (u64, u32)| {
@@ -111,7 +119,9 @@ mod tests {
     }
 
     fn hold(before: &DesiredList, next: &DesiredList, confirmed: Option<&str>) -> Option<(Held, DesiredList)> {
-        GUARD.hold(before, next, confirmed, alive(&[1, 2]), &HashKey::public())
+        let removal = GUARD.removal(before, next, alive(&[1, 2])).filter(|removal| removal.too_much)?;
+        let kept = removal.kept_back(before, next, &HashKey::public());
+        (confirmed != Some(&removal.held.hash)).then_some((removal.held, kept))
     }
 
     #[test]
@@ -129,7 +139,7 @@ mod tests {
             let found = hold(&of_one(0..before), &of_one(0..after), None);
             assert_eq!(found.is_some(), held, "{before} to {after}");
         }
-        assert_eq!(Guard { share: 0 }.hold(&of_one(0..40), &of_one(0..0), None, alive(&[1]), &HashKey::public()), None);
+        assert!(Guard { share: 0, ..GUARD }.removal(&of_one(0..40), &of_one(0..0), alive(&[1])).is_none());
     }
 
     #[test]

@@ -55,8 +55,6 @@ pub struct PlanUpdate {
     pub confirm_prune: Option<String>,
     /// The hash that somebody confirmed held removals for.
     pub confirm_removal: Option<String>,
-    /// Every Subscription there is: what none of them claims was ordered to go.
-    pub alive: Arc<[SubscriptionRef]>,
 }
 
 /// Who wins when two Subscriptions claim one object; the greatest does.

@@ -2,13 +2,14 @@
 
 use std::cell::LazyCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
 use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState, no_session};
+use bus_schema::list::DesiredList;
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
@@ -19,6 +20,7 @@ use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
+use crate::core::guard::fleet::{Fleet, Verdict, Words};
 use crate::core::guard::{Guard, Held};
 use crate::core::id::ClusterKey;
 use crate::core::plan::PlanUpdate;
@@ -33,6 +35,9 @@ pub struct Shared {
     pub store: Store,
     pub config: HubConfig,
     pub guard: Guard,
+    /// What all clusters lose together.
+    pub fleet: Mutex<Fleet>,
+    pub words: watch::Receiver<Arc<Words>>,
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
@@ -58,6 +63,7 @@ pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Ses
     };
     let mut task = Task::new(sid, shared.clone(), state);
     let mut uplink: Option<Uplink> = None;
+    let mut words = shared.words.clone();
     task.take_plan(&plans.borrow_and_update().clone());
     loop {
         if task.downlink.is_none() {
@@ -78,9 +84,10 @@ pub async fn run(sid: Sid, shared: Arc<Shared>, mut sessions: mpsc::Receiver<Ses
                 Ok(()) => task.take_plan(&plans.borrow_and_update().clone()),
                 Err(_) => return,
             },
+            Ok(()) = words.changed(), if task.guarded.is_some() => task.judge_again(),
             event = next_event(&mut uplink) => task.take_event(event),
             ready = task.ready() => task.take_ready(ready),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => task.judge_when_due(),
         }
     }
 }
@@ -101,6 +108,8 @@ struct Task {
     unknown: bool,
     /// Removals that wait for a confirmation.
     held: Option<Held>,
+    /// The plan whose removals are kept back, and when to look again.
+    guarded: Option<(PlanUpdate, Millis)>,
     downlink: Option<Downlink>,
     /// The downlink takes a frame of this size now.
     room: Option<usize>,
@@ -114,7 +123,8 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
-        Task { sid, shared, link, shelf, cluster: None, unknown: false, held: None, downlink: None, room: None, heard: None, random }
+        let (cluster, held, guarded, downlink, room, heard) = (None, None, None, None, None, None);
+        Task { sid, shared, link, shelf, cluster, unknown: false, held, guarded, downlink, room, heard, random }
     }
 
     fn now(&self) -> Millis {
@@ -150,7 +160,21 @@ impl Task {
 
     fn take_plan(&mut self, plan: &Plan) {
         self.unknown = matches!(plan, Plan::NoCluster);
-        let Plan::Desired(update) = plan else { return };
+        match plan {
+            Plan::Desired(update) => self.take_update(update),
+            Plan::NoCluster => self.leave_fleet(),
+            Plan::Unknown => {}
+        }
+    }
+
+    fn leave_fleet(&mut self) {
+        self.guarded = None;
+        if let Some(cluster) = &self.cluster {
+            self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner).forget(cluster);
+        }
+    }
+
+    fn take_update(&mut self, update: &PlanUpdate) {
         let now = self.now();
         let prepared = self.guarded(update, self.shared.library.prepare(&update.entries));
         if !Arc::ptr_eq(&self.shelf.current, &prepared.contents) {
@@ -166,20 +190,56 @@ impl Task {
     /// The plan's list, or the one that holds while its removals wait. They are judged against what was desired last; after a start of
     /// the hub that is what the agent acknowledged, so that a hold outlives the process.
     fn guarded(&mut self, update: &PlanUpdate, prepared: Prepared) -> Prepared {
-        self.held = None;
-        let Some(before) = self.link.desired().map(|desired| &desired.list).or(self.link.acked()) else { return prepared };
-        let owners = LazyCell::new(|| update.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
+        let empty = || Arc::new(DesiredList::new([], &self.shared.config.key));
+        let before = self.link.desired().map(|desired| &desired.list).or(self.link.acked()).cloned().unwrap_or_else(empty);
+        let words = self.shared.words.borrow().clone();
+        let owners = LazyCell::new(|| words.alive.iter().map(|of| (bundle_id(&of.uid), of)).collect::<HashMap<_, _>>());
         let owner = |bundle| owners.get(&bundle).map(|of| (*of).clone());
-        let confirmed = update.confirm_removal.as_deref();
-        let Some((held, list)) = self.shared.guard.hold(before, &prepared.list, confirmed, owner, &self.shared.config.key) else {
-            return prepared;
+        let removal = self.shared.guard.removal(&before, &prepared.list, owner);
+        let verdict = {
+            let (objects, confirmed) = (before.objects().count(), update.confirm_removal.as_deref());
+            let mut fleet = self.shared.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+            fleet.judge(&update.cluster, objects, removal.as_ref(), confirmed, &words, self.now())
         };
-        tracing::warn!(sid = %self.sid, cluster = %update.cluster, removals = held.removals, of = held.of, hash = held.hash, "removals are held");
-        self.held = Some(held);
+        self.keep_verdict(update, verdict);
+        match removal.filter(|_| self.guarded.is_some()) {
+            Some(removal) => self.kept_back(removal.kept_back(&before, &prepared.list, &self.shared.config.key), &prepared),
+            None => prepared,
+        }
+    }
+
+    fn keep_verdict(&mut self, update: &PlanUpdate, verdict: Verdict) {
+        let (held, due) = match verdict {
+            Verdict::Go => (None, None),
+            Verdict::Wait(until) => (self.held.clone(), Some(until)),
+            Verdict::Held(held, until) => (Some(held), Some(until)),
+        };
+        if let Some(held) = held.as_ref().filter(|held| self.held.as_ref() != Some(held)) {
+            let Held { removals, of, hash, .. } = held;
+            tracing::warn!(sid = %self.sid, cluster = %update.cluster, removals, of, hash, "removals are held");
+        }
+        self.held = held;
+        self.guarded = due.map(|due| (update.clone(), due));
+    }
+
+    /// The list that holds, with its content where the hub has it.
+    fn kept_back(&self, list: DesiredList, prepared: &Prepared) -> Prepared {
         let mut contents = HashMap::clone(&self.shelf.current);
         contents.retain(|hash, _| list.content(hash).is_some());
         contents.extend(prepared.contents.iter().map(|(hash, bytes)| (*hash, bytes.clone())));
         Prepared { list: Arc::new(list), contents: Arc::new(contents) }
+    }
+
+    fn judge_again(&mut self) {
+        if let Some((update, _)) = self.guarded.take() {
+            self.take_update(&update);
+        }
+    }
+
+    fn judge_when_due(&mut self) {
+        if self.guarded.as_ref().is_some_and(|(_, due)| *due <= self.now()) {
+            self.judge_again();
+        }
     }
 
     fn take_event(&mut self, event: Option<Event>) {
@@ -242,10 +302,9 @@ impl Task {
 
     fn wait(&self) -> Duration {
         let due = self.link.poll_timeout().map(|due| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
-        match self.downlink {
-            Some(_) if self.room.is_some() => due.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT),
-            _ => LONGEST_WAIT,
-        }
+        let judged = self.guarded.as_ref().map(|(_, due)| Duration::from_millis(due.saturating_sub(self.now()).max(1)));
+        let due = due.filter(|_| self.downlink.is_some() && self.room.is_some());
+        due.into_iter().chain(judged).fold(LONGEST_WAIT, Duration::min)
     }
 
     /// Commits what was decided, then tells it.

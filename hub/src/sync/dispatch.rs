@@ -1,7 +1,7 @@
 //! Gives each cluster's task its sessions and plans.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bus_schema::id::Sid;
@@ -18,6 +18,7 @@ use crate::controller::latest;
 use crate::controller::planner::{PlanEvent, Position};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
+use crate::core::guard::fleet::{Fleet, Words};
 use crate::core::id::ClusterKey;
 use crate::core::report::ClusterReport;
 use crate::store::{Store, StoreError};
@@ -32,13 +33,17 @@ pub struct Inputs {
     pub position: watch::Receiver<Position>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
+    /// What the Subscriptions say of removals; at least as new as any plan.
+    pub words: watch::Receiver<Arc<Words>>,
 }
 
 /// Runs until `stop`, then waits for all tasks.
 pub async fn run(store: Store, config: HubConfig, guard: Guard, inputs: Inputs, stop: CancellationToken) {
-    let Inputs { mut sessions, mut plans, mut position, reports, contacts } = inputs;
+    let Inputs { mut sessions, mut plans, mut position, reports, contacts, words } = inputs;
     let library = Arc::new(Library::new(config.key.clone()));
-    let shared = Arc::new(Shared { store, config, guard, library, reports, contacts, started: Instant::now(), stop: stop.clone() });
+    let (fleet, started) = (Mutex::new(Fleet::new(guard)), Instant::now());
+    let shared = Shared { store, config, guard, fleet, words, library, reports, contacts, started, stop: stop.clone() };
+    let shared = Arc::new(shared);
     let mut dispatch = Dispatch { shared, clusters: HashMap::new(), sids: HashMap::new(), synced: false, tasks: TaskTracker::new() };
     loop {
         tokio::select! {

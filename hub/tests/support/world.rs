@@ -80,7 +80,8 @@ impl World {
         let (statuses, inputs) = latest::channel();
         let (reports, reports_out) = latest::channel();
         let (position_in, position) = tokio::sync::watch::channel(planner::Position::default());
-        let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in };
+        let words = tokio::sync::watch::channel(Default::default()).0;
+        let outputs = planner::Outputs { plans: plans_in, statuses, position: position_in, words };
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
         let (outcomes, recorder) = (status::SharedOutcomes::default(), events::Recorder::default());
         tokio::spawn(events::run(self.client.clone(), recorder.clone(), stop.clone()));

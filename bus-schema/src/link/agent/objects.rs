@@ -112,7 +112,8 @@ impl Agent {
         let mut remade = Vec::new();
         for (object, item) in &self.state.items {
             let found = seen.get(object).map(|found| &found.live);
-            if found != item.live.as_ref() && item.applied.is_some() {
+            // One without a known live object may be missing because an apply was not answered before a crash.
+            if item.applied.is_some() && (found.is_none() || found != item.live.as_ref()) {
                 self.objects.doubted.insert(object.clone());
             }
             if let Some(found) = found.filter(|found| item.live.as_ref().is_none_or(|live| live.uid != found.uid)) {

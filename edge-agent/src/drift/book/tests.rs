@@ -214,3 +214,23 @@ fn corrections_that_nobody_makes_are_asked_for_ever_more_rarely() {
     }
     assert!((8..=11).contains(&asked), "{asked}");
 }
+
+#[test]
+fn pods_that_find_no_node_are_unwell_after_five_minutes_and_well_when_they_find_one() {
+    let mut book = book();
+    let homeless = || Sight { verdict: verdict(Level::Progressing, "Unschedulable"), ..sight("2", 1) };
+    book.changed(&web(), "2", 2_000);
+    let mut told = vec![(2_000, look(&mut book, homeless(), 2_000).health.expect("news").0.level)];
+    while told.len() < 2 {
+        let now = book.due().expect("it is looked at again");
+        assert!(now <= 2_000 + UNSCHEDULABLE + MAX_UNWELL, "nobody lost patience");
+        told.extend(look(&mut book, homeless(), now).health.map(|(health, _)| (now, health.level)));
+    }
+    assert_eq!(told, [(2_000, Level::Progressing as i32), (2_000 + UNSCHEDULABLE, Level::Unhealthy as i32)]);
+    let now = book.due().expect("it is looked at again");
+    let (health, _) = look(&mut book, sight("3", 1), now).health.expect("news");
+    assert_eq!(health.level, Level::Healthy as i32);
+    book.changed(&web(), "4", now + 5_000);
+    let again = look(&mut book, homeless(), now + 5_000).health.expect("news").0;
+    assert_eq!(again.level, Level::Progressing as i32, "the time begins anew");
+}

@@ -21,7 +21,8 @@ use self::overriding::{Overlay, Overrides};
 pub use self::state::identity_of;
 use self::state::{BoundSubscription, Cluster, Emitted};
 pub(crate) use self::state::{cluster_key_of, key_of};
-use super::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef};
+use super::guard::fleet::Words;
+use super::id::{ClusterKey, ObjectId, SubscriptionKey};
 use super::plan::{Claimant, DesiredList, resolve};
 use super::render::{RenderError, Rendered, render};
 use crate::kinds::{ManagedCluster, Manifest, Subscription};
@@ -41,6 +42,8 @@ pub struct Index {
     unreadable: BTreeSet<SubscriptionKey>,
     dirty_clusters: BTreeSet<ClusterKey>,
     dirty_subscriptions: BTreeSet<SubscriptionKey>,
+    /// What the Subscriptions say of removals, until one changes.
+    words: Option<Arc<Words>>,
 }
 
 /// The Subscriptions bound, and the overridden objects, each with the number of its content.
@@ -83,8 +86,10 @@ impl Index {
         }
         self.unreadable.remove(&key);
         let mut new = BoundSubscription::read(subscription);
-        let old = self.subscriptions.get(&key);
-        if old.is_some_and(|old| old.wants_the_same(&new)) {
+        if let Some(old) = self.subscriptions.get_mut(&key).filter(|old| old.wants_the_same(&new)) {
+            if old.confirm_removal != new.confirm_removal {
+                (old.confirm_removal, self.words) = (new.confirm_removal, None);
+            }
             return;
         }
         new.feeds.keys().for_each(|object| self.promote(object));
@@ -95,6 +100,7 @@ impl Index {
             self.fed_by.entry(object.clone()).or_default().insert(key.clone());
         }
         self.subscriptions.insert(key.clone(), new);
+        self.words = None;
         self.touch_subscription(&key);
     }
 
@@ -112,6 +118,7 @@ impl Index {
         self.forget_feeds(key);
         self.rebind(key, &BTreeSet::new());
         self.subscriptions.remove(key);
+        self.words = None;
     }
 
     /// Takes a Manifest as it is now.
@@ -203,9 +210,15 @@ impl Index {
         touched.into_iter().filter_map(|key| self.plan_cluster(key)).collect()
     }
 
-    /// Every Subscription that exists and is not being deleted.
-    pub fn alive(&self) -> Arc<[SubscriptionRef]> {
-        self.subscriptions.values().map(|subscription| subscription.reference.clone()).collect()
+    /// Which Subscriptions exist and are not being deleted, and what they confirm; the same value until that changes.
+    pub fn words(&mut self) -> Arc<Words> {
+        let subscriptions = &self.subscriptions;
+        let words = self.words.get_or_insert_with(|| {
+            let confirmed = subscriptions.values().filter_map(|of| Some((of.reference.uid.clone(), of.confirm_removal.clone()?)));
+            let alive = subscriptions.values().map(|of| of.reference.clone());
+            Arc::new(Words { alive: alive.collect(), confirmed: confirmed.collect() })
+        });
+        words.clone()
     }
 
     /// Gives the facts of the Subscriptions that were touched. They name every bound cluster, so they are for now and then.

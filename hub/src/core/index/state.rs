@@ -25,6 +25,8 @@ pub struct BoundSubscription {
     /// Objects it feeds, with the version its feed names.
     pub feeds: BTreeMap<ObjectId, String>,
     pub bound: BTreeSet<ClusterKey>,
+    /// The hash of the removals that it confirms for all clusters.
+    pub confirm_removal: Option<String>,
 }
 
 /// A cluster and the Subscriptions bound to it.
@@ -65,6 +67,7 @@ impl BoundSubscription {
             feed_order: spec.feeds.clone(),
             feeds: spec.feeds.iter().map(identity_of).collect(),
             reference: SubscriptionRef { namespace: key.namespace, name: key.name, uid },
+            confirm_removal: subscription.annotations().get(ANNOTATION_CONFIRM_REMOVAL).cloned(),
             bound: BTreeSet::new(),
         }
     }

@@ -306,12 +306,27 @@ fn a_confirmed_removal_is_planned_and_a_deleted_subscription_is_not_alive() {
     let mut confirmed = cluster("a", "edge");
     index.apply_cluster(&confirmed);
     index.take_plans();
-    assert_eq!(index.alive().iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["s"]);
+    assert_eq!(index.words().alive.iter().map(|of| of.name.as_str()).collect::<Vec<_>>(), ["s"]);
     confirmed.metadata.annotations.get_or_insert_default().insert("clusternet.io/confirm-removal".into(), "abc".into());
     index.apply_cluster(&confirmed);
     let changes = index.take_plans();
     let ClusterChange::Planned { confirm_removal, .. } = &changes[0] else { panic!("planned") };
     assert_eq!(confirm_removal.as_deref(), Some("abc"));
     index.delete_subscription(&SubscriptionKey::new("apps", "s"));
-    assert!(index.alive().is_empty());
+    assert!(index.words().alive.is_empty());
+}
+
+#[test]
+fn what_a_subscription_confirms_is_told_and_nothing_is_planned_for_it() {
+    let mut index = Index::default();
+    let mut confirmed = subscription("s", "edge", &["one"]);
+    index.apply_subscription(&confirmed);
+    index.apply_cluster(&cluster("a", "edge"));
+    index.take_plans();
+    let before = index.words();
+    assert!(before.confirmed.is_empty() && Arc::ptr_eq(&before, &index.words()));
+    confirmed.metadata.annotations = Some([("clusternet.io/confirm-removal".to_owned(), "abc".to_owned())].into());
+    index.apply_subscription(&confirmed);
+    assert_eq!(index.words().confirmed.values().collect::<Vec<_>>(), ["abc"]);
+    assert!(index.take_plans().is_empty());
 }

@@ -2,7 +2,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::*;
 use crate::core::build::{cluster, manifest, subscription};
-use crate::core::guard::Held;
+use crate::core::guard::{Held, fleet};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::report::{ClusterFacts, HealthLevel, ObjectHealth, ObjectState, Replicas};
 use crate::kinds::{ManagedClusterStatus, PodStatistics, SubscriptionStatus};
@@ -455,11 +455,13 @@ fn a_dispute_and_a_pause_are_conditions_of_their_own_however_well_the_object_is(
 fn held_removals_are_told_with_the_command_that_lets_them_go() {
     let mut outcomes = planned(&["a", "b"]);
     let subscriptions = outcomes.subscriptions.values().map(|facts| facts.reference.clone()).collect();
-    let held = Held { removals: 30, of: 40, hash: "0badcafe".to_owned(), subscriptions };
+    let held = Held { removals: 30, of: 40, hash: "0badcafe".to_owned(), subscriptions, of_fleet: 0 };
+    let all = fleet::hash(fleet::token(&key("a"), &held));
     outcomes.report(ClusterReport { held: Some(held), ..all_applied("a", 10) });
+    let everywhere = format!("`kubectl annotate --overwrite subscription -n apps s clusternet.io/confirm-removal={all}`");
     let command = "`kubectl annotate --overwrite managedcluster -n clusternet-a a clusternet.io/confirm-removal=0badcafe`";
     let (status, _, message) = condition(&outcomes, "RemovalHeld");
-    assert!(status == "True" && message.contains("30 of 40 objects on clusternet-a/a") && message.contains(command), "{message}");
+    assert!(status == "True" && message.contains("30 of 40 objects on clusternet-a/a") && message.contains(&everywhere), "{message}");
     let cluster = outcomes.cluster_status(&key("a"), &ManagedClusterStatus::default(), at(1000)).expect("reported");
     let told = cluster.conditions.iter().find(|condition| condition.type_ == "RemovalHeld").expect("told");
     assert!(told.message.contains(command), "{}", told.message);

@@ -15,6 +15,9 @@ use crate::core::index::identity_of;
 use crate::core::selector::Selector;
 use crate::kinds::{FieldFormat, Globalization, Localization, OverrideConfig, OverridePolicy, OverrideType};
 
+/// The kind whose values an override of type Helm sets.
+const HELM_CHART: &str = "HelmChart";
+
 /// Operations that one JSONPatch may have, as in Clusternet.
 const MAX_OPERATIONS: usize = 10_000;
 
@@ -119,11 +122,12 @@ fn place(key: OverrideKey, priority: i32, metadata: &ObjectMeta) -> Place {
     Place { kind: key.kind, priority, created, key }
 }
 
-/// What is wrong with the value of one override, if anything.
-pub fn check(config: &OverrideConfig) -> Option<String> {
+/// What is wrong with one override of a feed of this kind, if anything: its field, and why.
+pub fn check(kind: &str, config: &OverrideConfig) -> Option<(&'static str, String)> {
     match config.kind {
-        OverrideType::Helm => None,
-        _ => read(config).err(),
+        OverrideType::Helm if kind == HELM_CHART => None,
+        OverrideType::Helm => Some(("type", format!("Helm is for feeds of kind {HELM_CHART}: use MergePatch or JSONPatch for a {kind}"))),
+        _ => read(config).err().map(|why| ("value", why)),
     }
 }
 

@@ -180,3 +180,26 @@ fn a_selector_without_sense_fails_everywhere_and_says_so() {
     assert_eq!(outcome.rendered, template());
     assert!(failures(&outcome).concat().contains("spec.clusterAffinity: operator In"));
 }
+
+#[test]
+fn a_variable_that_is_a_whole_value_can_be_a_number_a_boolean_or_json() {
+    let labels = |replicas: &str| BTreeMap::from([("replicas".to_owned(), replicas.to_owned()), ("on".to_owned(), "true".to_owned())]);
+    let filled = |value: Value, replicas: &str| {
+        let (key, labels) = (ClusterKey::new("clusternet-a", "a"), labels(replicas));
+        let annotations = BTreeMap::from([("ports".to_owned(), "[80, 443]".to_owned())]);
+        super::variables::fill(&value, &ClusterValues { key: &key, id: "id", labels: &labels, annotations: &annotations })
+    };
+    let value = json!({ "n": "${int:cluster.labels['replicas']}", "t": "${cluster.labels['replicas']}",
+        "b": "${bool:cluster.labels['on']}", "j": "${json:cluster.annotations['ports']}", "x": "$${int:cluster.name}" });
+    let expected = json!({ "n": 3, "t": "3", "b": true, "j": [80, 443], "x": "${int:cluster.name}" });
+    assert_eq!(filled(value.clone(), "3"), Ok(expected));
+    let why = "cluster clusternet-a/a: ${cluster.labels['replicas']} is \"three\" here, and must be a whole number";
+    assert_eq!(filled(value.clone(), "three"), Err(why.to_owned()));
+    assert_eq!(super::variables::used(&value).map(|found| found.len()), Ok(3));
+    for (wrong, said) in
+        [("${int:cluster.nope}", "unknown variable"), ("a ${int:cluster.name}", "must name a variable and be the whole value")]
+    {
+        let error = super::variables::used(&json!(wrong)).expect_err(wrong);
+        assert!(error.contains(said), "{error}");
+    }
+}

@@ -65,15 +65,47 @@ impl fmt::Display for Variable {
     }
 }
 
+/// What a variable that is a whole value is turned into, as in `${int:cluster.labels['replicas']}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Type {
+    Int,
+    Bool,
+    Json,
+}
+
+impl Type {
+    /// Reads a string that is one variable with a type before it.
+    fn parse(text: &str) -> Option<(Self, &str)> {
+        let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+        let (kind, of) = inner.split_once(':')?;
+        let kind = match kind {
+            "int" => Self::Int,
+            "bool" => Self::Bool,
+            "json" => Self::Json,
+            _ => return None,
+        };
+        Some((kind, of))
+    }
+
+    fn read(self, text: &str, variable: &Variable) -> Result<Value, String> {
+        let (found, wanted) = match self {
+            Self::Int => (text.parse::<i64>().ok().map(Value::from), "a whole number"),
+            Self::Bool => (text.parse::<bool>().ok().map(Value::from), "true or false"),
+            Self::Json => (serde_json::from_str(text).ok(), "JSON"),
+        };
+        found.ok_or_else(|| format!("{variable} is {text:?} here, and must be {wanted}"))
+    }
+}
+
 /// The variables in all strings and keys of a value.
 ///
 /// # Errors
 /// A `${` that names nothing known, or never ends.
 pub fn used(value: &Value) -> Result<BTreeSet<Variable>, String> {
     let mut found = BTreeSet::new();
-    walk(value, &mut |variable| {
+    walk(value, &mut |variable, _| {
         found.insert(variable.clone());
-        Ok(String::new())
+        Ok(Value::String(String::new()))
     })?;
     Ok(found)
 }
@@ -81,19 +113,26 @@ pub fn used(value: &Value) -> Result<BTreeSet<Variable>, String> {
 /// The value with the cluster's own values in place.
 ///
 /// # Errors
-/// As [`used`], and a label or annotation that the cluster does not have.
+/// As [`used`], a label or annotation that the cluster does not have, and one that is not what it is to be turned into.
 pub fn fill(value: &Value, cluster: &ClusterValues<'_>) -> Result<Value, String> {
-    walk(value, &mut |variable| {
+    walk(value, &mut |variable, into| {
         let missing = || format!("cluster {} has no value for {variable}", cluster.key);
-        cluster.get(variable).map(ToOwned::to_owned).ok_or_else(missing)
+        let text = cluster.get(variable).ok_or_else(missing)?;
+        match into {
+            None => Ok(text.into()),
+            Some(into) => into.read(text, variable).map_err(|why| format!("cluster {}: {why}", cluster.key)),
+        }
     })
 }
 
-type Fill<'a> = dyn FnMut(&Variable) -> Result<String, String> + 'a;
+type Fill<'a> = dyn FnMut(&Variable, Option<Type>) -> Result<Value, String> + 'a;
 
 fn walk(value: &Value, with: &mut Fill<'_>) -> Result<Value, String> {
     Ok(match value {
-        Value::String(text) => Value::String(filled(text, with)?),
+        Value::String(text) => match Type::parse(text) {
+            Some((into, inner)) => with(&Variable::parse(inner).ok_or_else(|| unknown(inner))?, Some(into))?,
+            None => Value::String(filled(text, with)?),
+        },
         Value::Array(items) => Value::Array(items.iter().map(|item| walk(item, with)).collect::<Result<_, _>>()?),
         Value::Object(fields) => {
             let mut all = Map::new();
@@ -120,7 +159,7 @@ fn filled(text: &str, with: &mut Fill<'_>) -> Result<String, String> {
             return Err(format!("\"${{{after}\" has no closing brace: write $${{ for the text ${{"));
         };
         out.push_str(before);
-        out.push_str(&with(&Variable::parse(inner).ok_or_else(|| unknown(inner))?)?);
+        out.push_str(with(&Variable::parse(inner).ok_or_else(|| unknown(inner))?, None)?.as_str().unwrap_or_default());
         rest = after;
     }
     out.push_str(rest);
@@ -128,8 +167,14 @@ fn filled(text: &str, with: &mut Fill<'_>) -> Result<String, String> {
 }
 
 fn unknown(inner: &str) -> String {
+    if ["int:", "bool:", "json:"].iter().any(|kind| inner.starts_with(kind)) {
+        return format!(
+            "${{{inner}}} is not text: it must name a variable and be the whole value, as in replicas: \"${{int:cluster.labels['KEY']}}\""
+        );
+    }
     format!(
         "unknown variable ${{{inner}}}: there are cluster.name, cluster.namespace, cluster.id, cluster.labels['KEY'] and \
-         cluster.annotations['KEY']; write $${{{inner}}} for the text itself"
+         cluster.annotations['KEY'], each with int:, bool: or json: before it where the whole value is no text; write $${{{inner}}} for \
+         the text itself"
     )
 }
