@@ -19,6 +19,7 @@
 //! a sender uses only what the peer's `Caps` announced.
 
 pub mod codec;
+pub mod facts;
 pub mod frame;
 pub mod greeting;
 pub mod hash;

@@ -26,6 +26,12 @@ pub const MAX_WANT_ITEMS: usize = 256;
 /// Characters of a reason that is reported for one object.
 pub const MAX_MESSAGE: usize = 300;
 
+/// Bytes of the facts about a cluster: one row of the status table, which has to fit a frame of any link.
+pub const MAX_FACTS: usize = 8 * 1024;
+
+/// Labels that a cluster gets from its nodes: more than anybody selects by.
+pub const MAX_NODE_LABELS: usize = 64;
+
 /// First repetition of an unanswered message; 4 round trips where that is longer.
 pub const FIRST_REPEAT: Millis = 2_000;
 

@@ -50,6 +50,8 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         replicas: vec![8, 2, 1, -1],
         paused: true,
         contested: "by x: spec".into(),
+        facts_mode: 2,
+        facts_size: 9,
     };
     let report = Report { listed: Some(1), held: true, target: 3, entries: vec![row], serial: 6, whole: true };
     let hello = Hello {

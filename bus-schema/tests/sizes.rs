@@ -201,16 +201,46 @@ fn one_field_in_a_megabyte_costs_500_bytes() {
     assert!(world.agent.is_reported() && bytes <= 500, "{bytes}");
 }
 
+/// Everything that a small cluster says of itself, as the agent writes it.
+fn facts(pods: u32) -> Vec<u8> {
+    let sums = r#"{"cpu":"12","memory":"24587Mi"}"#;
+    format!(
+        r#"{{"agentVersion":"0.1.0","k8sVersion":"v1.37.2","platform":"linux/arm64","apiserverURL":"https://10.96.0.1:443","healthz":true,"livez":true,"readyz":true,"heartbeatFrequencySeconds":30,"capacity":{sums},"allocatable":{sums},"nodeStatistics":{{"readyNodes":3,"notReadyNodes":0,"unknownNodes":0,"lostNodes":0}},"clusterCIDR":"10.244.0.0/16","serviceCIDR":"10.96.0.0/12","podStatistics":{{"runningPods":{pods},"totalPods":{}}},"nodeLabels":{{"node.clusternet.io/site":"harbour-7","node.clusternet.io/zone":"north"}}}}"#,
+        pods + 4
+    )
+    .into_bytes()
+}
+
 #[test]
-fn a_later_status_change_costs_120_bytes() {
+fn a_changed_count_of_pods_costs_120_bytes_and_all_facts_600() {
     let mut world = settled();
-    let facts = |nodes: u32| format!("{{\"nodes\":{nodes}}}").into_bytes();
-    world.agent.set_facts(facts(1), 0);
-    world.settle();
-    world.agent.set_facts(facts(2), 0);
+    world.agent.set_facts(facts(41), world.now);
+    world.now += 1_000;
+    let first = world.settle();
+    eprintln!("all facts ({} bytes): {} bytes, with their acknowledgement {first}", facts(41).len(), world.up);
+    assert!(world.up <= 600, "{}", world.up);
+    world.agent.set_facts(facts(38), world.now);
+    world.now += 1_000;
     let bytes = world.settle();
     eprintln!("a status change: {} bytes, with its acknowledgement {bytes}", world.up);
     assert!(world.up <= 120, "{}", world.up);
+    assert_eq!(world.hub.table().rows[&ObjectId::default()].facts, facts(38));
+}
+
+#[test]
+fn facts_that_have_not_changed_are_not_told_again_nor_after_a_reconnect() {
+    let mut bare = settled();
+    bare.connect(2);
+    let unchanged = bare.settle();
+    let mut world = settled();
+    world.agent.set_facts(facts(41), world.now);
+    world.now += 1_000;
+    world.settle();
+    world.agent.set_facts(facts(41), world.now);
+    world.now += 1_000;
+    assert_eq!(world.settle(), 0, "the same facts again");
+    world.connect(2);
+    assert_eq!(world.settle(), unchanged, "a reconnect costs the same with facts and without");
 }
 
 fn object() -> ObjectId {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::Cache;
 use crate::cluster::api::Api;
 use crate::cluster::connect::{self, Source};
-use crate::cluster::facts;
+use crate::cluster::facts::{self, Facts, Gatherer};
 use crate::config::{Command, Config, Flags};
 use crate::engine::{Engine, Outputs};
 use crate::enrol::{EnrolError, Enroller};
@@ -25,7 +25,7 @@ use crate::registration::Registration;
 use crate::renewal::Renewal;
 use crate::trust::clock::Clock;
 use crate::trust::identity::Folder;
-use crate::{telemetry, unregister};
+use crate::{telemetry, unregister, view};
 
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,9 +78,11 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let keys = registration.trust(own).zip(registration.hash_key());
     let (trust, hash_key) = keys.context("the hub gave no key to seal sessions with; is it older than this agent?")?;
     let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), trust, hash_key) };
+    let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
+    let view = tokio::spawn(view::run(gatherer, engine.clone(), stop.clone()));
     let credentials = Credentials::new(&config.data_dir.join("identity"), clock.clone());
     let (renewed, refused) = (Arc::<Notify>::default(), Arc::<Notify>::default());
     let link = Link { address, sid, credentials, renewed: renewed.clone(), refused: refused.clone(), engine: engine.clone() };
@@ -98,7 +100,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         }
         () = stop.cancelled() => {}
     }
-    let _ = tokio::join!(member, link, watch, renewal);
+    let _ = tokio::join!(member, view, link, watch, renewal);
     engine.tell(crate::engine::Input::Stop).await;
     // The cache is closed when its thread has ended.
     match tokio::time::timeout(GRACE, ended).await {

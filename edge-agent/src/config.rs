@@ -8,6 +8,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::facts::{Settings, are_networks};
 use crate::enrol::http::Hub;
 use crate::trust::token::Token;
 
@@ -70,6 +71,26 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     adopt: Option<String>,
+    /// Beginning of the keys of node labels that may become labels of this cluster; may stand several times [default: node.clusternet.io/].
+    #[arg(long = "labels-aggregate-prefix")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels_aggregate_prefix: Vec<String>,
+    /// Share of the nodes that must have a label in common, above 0 up to 1 [default: 0.8].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels_aggregate_threshold: Option<f64>,
+    /// Asks the metrics server what the nodes use, every 3 minutes: that changes, and is told, every time.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    use_metrics_server: bool,
+    /// Networks of the pods, instead of what is found, as 10.244.0.0/16.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_cidr: Option<String>,
+    /// Networks of the Services, instead of what is found, as 10.96.0.0/12.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_cidr: Option<String>,
     /// Log lines as `text` or `json`.
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +130,7 @@ fn as_map<S: serde::Serializer>(labels: &[(String, String)], serializer: S) -> R
 }
 
 /// The settings that hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub hub: Option<String>,
@@ -124,6 +145,11 @@ pub struct Config {
     pub insecure_bus: bool,
     pub max_object_bytes: u32,
     pub adopt: Adopt,
+    pub labels_aggregate_prefix: Vec<String>,
+    pub labels_aggregate_threshold: f64,
+    pub use_metrics_server: bool,
+    pub cluster_cidr: Option<String>,
+    pub service_cidr: Option<String>,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -149,6 +175,7 @@ pub enum LogFormat {
 
 impl Default for Config {
     fn default() -> Config {
+        let facts = Settings::default();
         Config {
             hub: None,
             token: None,
@@ -162,6 +189,11 @@ impl Default for Config {
             insecure_bus: false,
             max_object_bytes: bus_schema::limits::MAX_OBJECT,
             adopt: Adopt::Yes,
+            labels_aggregate_prefix: facts.label_prefixes,
+            labels_aggregate_threshold: facts.label_threshold,
+            use_metrics_server: facts.use_metrics_server,
+            cluster_cidr: facts.cluster_cidr,
+            service_cidr: facts.service_cidr,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -198,6 +230,18 @@ impl Config {
         Ok(Some(token))
     }
 
+    /// What is gathered about the cluster.
+    #[must_use]
+    pub fn facts(&self) -> Settings {
+        Settings {
+            label_prefixes: self.labels_aggregate_prefix.clone(),
+            label_threshold: self.labels_aggregate_threshold,
+            use_metrics_server: self.use_metrics_server,
+            cluster_cidr: self.cluster_cidr.clone(),
+            service_cidr: self.service_cidr.clone(),
+        }
+    }
+
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if let Some(why) = self.hub.as_ref().and_then(|hub| Hub::parse(hub).err()) {
@@ -219,6 +263,18 @@ impl Config {
         }
         if !(1024..=64 << 20).contains(&self.max_object_bytes) {
             wrong.push(format!("max_object_bytes: {} must be from 1024 to 67108864", self.max_object_bytes));
+        }
+        let share = self.labels_aggregate_threshold;
+        if !(share > 0.0 && share <= 1.0) {
+            wrong.push(format!("labels_aggregate_threshold: {share} must be above 0 and at most 1, as 0.8"));
+        }
+        if self.labels_aggregate_prefix.iter().any(String::is_empty) {
+            wrong.push("labels_aggregate_prefix: an empty prefix would take every label of every node; give its beginning".into());
+        }
+        for (setting, networks) in [("cluster_cidr", &self.cluster_cidr), ("service_cidr", &self.service_cidr)] {
+            if let Some(text) = networks.as_ref().filter(|text| !are_networks(text)) {
+                wrong.push(format!("{setting}: {text:?} must be networks separated by commas, as 10.244.0.0/16"));
+            }
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!(
@@ -260,6 +316,17 @@ mod tests {
         assert_eq!(read(&[]).unwrap().adopt, Adopt::Yes);
         assert_eq!(read(&["--adopt", "report"]).unwrap().adopt, Adopt::Report);
         assert!(read(&["--adopt", "perhaps"]).is_err());
+    }
+
+    #[test]
+    fn clusternets_settings_of_the_cluster_view_hold_and_odd_ones_are_refused() {
+        assert_eq!(read(&[]).unwrap().facts(), Settings::default());
+        let given = ["--labels-aggregate-prefix", "a/", "--labels-aggregate-prefix", "b/", "--labels-aggregate-threshold", "0.5"];
+        let facts = read(&[&given[..], &["--cluster-cidr", "10.0.0.0/8,fd00::/48"]].concat()).unwrap().facts();
+        assert_eq!((facts.label_prefixes, facts.label_threshold), (vec!["a/".to_owned(), "b/".into()], 0.5));
+        for odd in [["--labels-aggregate-threshold", "0"], ["--labels-aggregate-prefix", ""], ["--service-cidr", "10.0.0.0"]] {
+            assert!(read(&odd).is_err(), "{odd:?}");
+        }
     }
 
     #[test]

@@ -18,3 +18,4 @@ pub mod renewal;
 pub mod telemetry;
 pub mod trust;
 pub mod unregister;
+mod view;

@@ -1,4 +1,4 @@
-//! The agent's work on its member: surveys it, gathers facts, performs the engine's tasks, several at once.
+//! The agent's work on its member: surveys it, performs the engine's tasks, several at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,11 @@ use crate::cluster::delete::{Deleted, Target, delete};
 use crate::cluster::discovery::Discovery;
 use crate::cluster::outcome::Refusal;
 use crate::cluster::secret::discreet;
-use crate::cluster::{facts, object, survey};
+use crate::cluster::{object, survey};
 use crate::config::Adopt;
 use crate::doorbell::Watcher;
 use crate::engine::{Engine, Input, Task};
 use crate::failpoint::{Point, hit};
-
-/// How often facts are gathered, as Clusternet's `--cluster-status-collect-frequency`.
-const FACTS_EVERY: Duration = Duration::from_secs(20);
 
 /// Pause between attempts while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -52,7 +49,6 @@ impl Member {
     /// Surveys the member, then performs tasks until there are no more or `stop`.
     pub async fn run(self: Arc<Self>, engine: Engine, mut tasks: mpsc::UnboundedReceiver<Task>, stop: CancellationToken) {
         let mut running = JoinSet::new();
-        running.spawn(watch_facts(self.clone(), engine.clone(), stop.clone()));
         self.survey(&engine, &stop).await;
         running.spawn(self.watcher.clone().run(engine.clone(), stop.clone()));
         loop {
@@ -221,26 +217,4 @@ fn live(uid: String, resource_version: String, origin: object::Origin) -> Live {
 fn to_found(found: survey::Found) -> Option<Found> {
     let live = live(found.uid, found.resource_version, found.origin?);
     Some(Found { object: found.id, version: found.version, live })
-}
-
-fn to_json(facts: &facts::Facts) -> Vec<u8> {
-    let mut json = serde_json::to_value(facts).expect("facts are JSON");
-    json["agentVersion"] = env!("CARGO_PKG_VERSION").into();
-    json.to_string().into_bytes()
-}
-
-async fn watch_facts(member: Arc<Member>, engine: Engine, stop: CancellationToken) {
-    loop {
-        let pause = match facts::collect(&member.api).await {
-            Ok(facts) => {
-                engine.tell(Input::Facts(to_json(&facts))).await;
-                FACTS_EVERY
-            }
-            Err(_) => RETRY,
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
-        }
-    }
 }

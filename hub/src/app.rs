@@ -20,7 +20,7 @@ use crate::cli::{self, Command};
 use crate::config::{Config, Flags};
 use crate::controller::live::View;
 use crate::controller::registration::{Directory, Issuing};
-use crate::controller::{events, expiry, keys, latest, planner, registration, roster, status};
+use crate::controller::{events, expiry, keys, labels, latest, planner, registration, roster, status};
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::core::guard::fleet::Words;
@@ -166,6 +166,7 @@ fn start_controllers(
     let recorder = events::Recorder::default();
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
+    tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
     sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }

@@ -59,6 +59,7 @@ on_every_api! {
     registering::an_agent_gets_back_the_bus_id_it_asks_for,
     registering::a_deleted_cluster_is_told_how_to_come_back,
     telling::statuses_tell_what_was_reported_and_are_written_only_when_they_differ,
+    telling::a_cluster_gets_the_labels_of_its_nodes_and_is_selected_by_them,
     telling::a_subscription_says_what_it_misses,
     telling::a_subscription_is_healthy_when_its_objects_are_and_names_the_first_that_is_not,
     telling::a_template_tells_how_far_the_fleet_is_and_is_not_planned_again_for_it,

@@ -51,9 +51,15 @@ pub struct StatusEntry {
     /// The object is gone: forget it.
     #[prost(bool, tag = "7")]
     pub gone: bool,
-    /// Facts about the cluster, JSON.
+    /// Facts about the cluster, JSON, as `facts_mode` says.
     #[prost(bytes = "vec", tag = "8")]
     pub facts: Vec<u8>,
+    /// A [`crate::codec::Mode`]; the base of a delta are the facts that the step changes.
+    #[prost(uint32, tag = "16")]
+    pub facts_mode: u32,
+    /// Bytes of the facts, unless they are as they are.
+    #[prost(uint32, tag = "17")]
+    pub facts_size: u32,
     /// 1 + a [`Level`]; 0 while nobody has looked at the object.
     #[prost(uint32, tag = "9")]
     pub level: u32,

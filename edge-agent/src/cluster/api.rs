@@ -30,6 +30,8 @@ pub enum Accept {
     Metadata,
     /// `PartialObjectMetadataList`.
     MetadataList,
+    /// `Table`: the columns that kubectl prints.
+    Table,
 }
 
 impl Accept {
@@ -38,6 +40,7 @@ impl Accept {
             Self::Whole => "application/json",
             Self::Metadata => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
             Self::MetadataList => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Self::Table => "application/json;as=Table;g=meta.k8s.io;v=v1",
         }
     }
 }

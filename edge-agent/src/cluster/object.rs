@@ -68,6 +68,9 @@ pub struct ListMeta {
     /// What the list shows; a watch goes on from there.
     #[serde(default, rename = "resourceVersion")]
     pub resource_version: String,
+    /// How many objects come after this page, where the server says so: it does not for selections.
+    #[serde(default, rename = "remainingItemCount")]
+    pub remaining: Option<u64>,
 }
 
 /// The metadata that decisions rest on.

@@ -5,11 +5,12 @@ mod apply;
 mod connect;
 mod delete;
 mod drift;
-mod facts;
+
 mod namespace;
 mod race;
 #[path = "../support/mod.rs"]
 mod support;
+mod survey;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

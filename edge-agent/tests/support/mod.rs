@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,19 @@ pub fn member() -> &'static Member {
 
 /// Runs kubectl as the member's admin and returns what it printed; panics with its words when it fails.
 pub fn kubectl(args: &[&str], input: &str) -> String {
+    let output = run_kubectl(args, input);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "kubectl {args:?}: {errors}");
+    String::from_utf8(output.stdout).expect("kubectl prints text")
+}
+
+/// Whether kubectl succeeds, for what may not be ready yet.
+#[allow(dead_code)] // not by every test program
+pub fn try_kubectl(args: &[&str], input: &str) -> bool {
+    run_kubectl(args, input).status.success()
+}
+
+fn run_kubectl(args: &[&str], input: &str) -> Output {
     let kubeconfig = &member().kubeconfig;
     let mut child = Command::new("kubectl")
         .arg("--kubeconfig")
@@ -37,10 +50,7 @@ pub fn kubectl(args: &[&str], input: &str) -> String {
         .spawn()
         .expect("kubectl is on the PATH");
     child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("kubectl reads");
-    let output = child.wait_with_output().expect("kubectl ends");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {args:?}: {errors}");
-    String::from_utf8(output.stdout).expect("kubectl prints text")
+    child.wait_with_output().expect("kubectl ends")
 }
 
 /// A port that was free a moment ago.

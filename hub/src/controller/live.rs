@@ -29,9 +29,15 @@ impl Live for View {
         show_revoked(object);
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let Some(last) = self.contacts.last(&ClusterKey::new(text("namespace"), text("name"))) else { return };
-        let stored = object.pointer("/status/lastContact").and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok());
-        if object["status"].is_object() && stored.is_none_or(|stored| stored < last) {
-            object["status"]["lastContact"] = last.to_string().into();
+        if !object["status"].is_object() {
+            return;
+        }
+        let stored = |field: &str| object["status"][field].as_str().map(|text| text.parse::<Timestamp>().ok());
+        // An agent that is heard of and tells nothing new says that what it told still holds.
+        let fields = [("lastContact", true), ("lastObservedTime", stored("lastObservedTime").is_some())];
+        let older = fields.map(|(field, shown)| (field, shown && stored(field).flatten().is_none_or(|stored| stored < last)));
+        for (field, _) in older.into_iter().filter(|(_, older)| *older) {
+            object["status"][field] = last.to_string().into();
         }
     }
 
@@ -105,8 +111,10 @@ mod tests {
         let heard = Heard::default();
         view.contacts.set(ClusterKey::new("ns", "a"), heard.clone());
         let read = |stored: &str| {
-            let mut object = json!({"metadata": {"namespace": "ns", "name": "a"}, "status": {"lastContact": stored}});
+            let mut object =
+                json!({"metadata": {"namespace": "ns", "name": "a"}, "status": {"lastContact": stored, "lastObservedTime": stored}});
             view.fill("ManagedCluster", &mut object);
+            assert_eq!(object["status"]["lastObservedTime"], object["status"]["lastContact"]);
             object["status"]["lastContact"].as_str().unwrap_or_default().to_owned()
         };
         assert_eq!(read("2026-11-23T22:00:00Z"), "2026-11-23T22:00:00Z", "nothing was heard");
@@ -116,5 +124,8 @@ mod tests {
         let mut bare = json!({"metadata": {"namespace": "ns", "name": "a"}});
         view.fill("ManagedCluster", &mut bare);
         assert!(bare.get("status").is_none(), "an object without a status stays one");
+        let mut unseen = json!({"metadata": {"namespace": "ns", "name": "a"}, "status": {}});
+        view.fill("ManagedCluster", &mut unseen);
+        assert!(unseen["status"].get("lastObservedTime").is_none(), "what was never observed has no time");
     }
 }

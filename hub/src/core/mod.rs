@@ -3,7 +3,7 @@
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `guard` says which removals wait for a person.
 //! `outcome` holds what agents reported and says what each status should be; `events` says what of their changes is told. `registry`
-//! answers registration requests, once `enrol` has said who may make them.
+//! answers registration requests, once `enrol` has said who may make them. `node_labels` says which labels a ManagedCluster gets from its nodes.
 
 pub mod contact;
 pub mod enrol;
@@ -11,6 +11,7 @@ pub mod events;
 pub mod guard;
 pub mod id;
 pub mod index;
+pub mod node_labels;
 pub mod outcome;
 pub mod overrides;
 pub mod placement;

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::guard::Held;
 use super::id::{ClusterKey, ObjectId};
-use crate::kinds::NodeStatistics;
+use crate::kinds::{NodeStatistics, PodStatistics, ResourceUsage};
 
 /// Everything now known of one cluster; a newer report replaces an older one whole.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,6 +130,14 @@ pub struct ClusterFacts {
     /// Kubernetes quantities by resource name.
     pub allocatable: BTreeMap<String, String>,
     pub capacity: BTreeMap<String, String>,
+    pub cluster_cidr: Option<String>,
+    pub service_cidr: Option<String>,
     pub node_statistics: Option<NodeStatistics>,
+    pub pod_statistics: Option<PodStatistics>,
+    pub resource_usage: Option<ResourceUsage>,
     pub heartbeat_frequency_seconds: Option<i64>,
+    /// Labels that the nodes share; none where the agent does not know.
+    pub node_labels: Option<BTreeMap<String, String>>,
+    /// How many labels of nodes the agent left out because there are too many.
+    pub node_labels_left_out: i32,
 }

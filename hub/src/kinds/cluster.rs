@@ -29,6 +29,7 @@ use super::schema;
     printcolumn = r#"{"name": "OBJECTS", "type": "integer", "jsonPath": ".status.objects", "description": "Objects that the cluster is to have"}"#,
     printcolumn = r#"{"name": "KUBERNETES", "type": "string", "jsonPath": ".status.k8sVersion", "description": "The cluster's Kubernetes version"}"#,
     printcolumn = r#"{"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "SYNC MODE", "type": "string", "jsonPath": ".spec.syncMode", "description": "Clusternet's sync mode; the agent pulls in each of them", "priority": 100}"#,
     printcolumn = r#"{"name": "CLUSTER ID", "type": "string", "jsonPath": ".spec.clusterId", "description": "The unique id of the cluster", "priority": 100}"#,
     printcolumn = r#"{"name": "CLUSTER TYPE", "type": "string", "jsonPath": ".spec.clusterType", "description": "The type of the cluster", "priority": 100}"#,
     printcolumn = r#"{"name": "AGENT VERSION", "type": "string", "jsonPath": ".status.agentVersion", "description": "The agent's version", "priority": 100}"#
@@ -85,7 +86,7 @@ pub struct ManagedClusterStatus {
     /// What on the member waits for somebody or for time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pending: Option<Pending>,
-    /// When the agent collected these facts.
+    /// When these facts were true last: agents tell only what changes.
     #[schemars(schema_with = "schema::time")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_observed_time: Option<Time>,
@@ -114,8 +115,10 @@ pub struct ManagedClusterStatus {
     #[schemars(schema_with = "schema::resource_list")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub capacity: BTreeMap<String, String>,
+    /// Networks of the pods, separated by commas.
     #[serde(rename = "clusterCIDR", skip_serializing_if = "Option::is_none")]
     pub cluster_cidr: Option<String>,
+    /// Networks of the Services, separated by commas.
     #[serde(rename = "serviceCIDR", skip_serializing_if = "Option::is_none")]
     pub service_cidr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,9 +127,16 @@ pub struct ManagedClusterStatus {
     pub pod_statistics: Option<PodStatistics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_usage: Option<ResourceUsage>,
+    /// Labels that enough nodes share; they become labels of this object unless somebody set others of the same key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_labels: BTreeMap<String, String>,
+    /// How many labels of nodes were left out because there are too many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_labels_left_out: Option<i32>,
     #[schemars(schema_with = "schema::conditions")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Seconds between two signs of life of an idle link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_frequency_seconds: Option<i64>,
     pub predictor_enabled: bool,
@@ -145,7 +155,7 @@ pub struct NodeStatistics {
     pub lost_nodes: i32,
 }
 
-/// Pods, where the member has a metrics server.
+/// Pods of all namespaces, where the agent may list them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatistics {
@@ -153,7 +163,7 @@ pub struct PodStatistics {
     pub total_pods: i32,
 }
 
-/// Use of the nodes, where the member has a metrics server; Kubernetes quantities.
+/// Use of the nodes, where the agent is to ask the member's metrics server; Kubernetes quantities.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceUsage {

@@ -36,6 +36,9 @@ pub const ANNOTATION_CONFIRM_PRUNE: &str = "clusternet.io/confirm-prune";
 /// Confirms the removals that are held under this hash, on a ManagedCluster.
 pub const ANNOTATION_CONFIRM_REMOVAL: &str = "clusternet.io/confirm-removal";
 
+/// Which labels of a ManagedCluster come from its nodes: a JSON object of keys and values.
+pub const ANNOTATION_NODE_LABELS: &str = "clusternet.io/node-labels";
+
 /// Taint that Clusternet puts on a cluster it has not heard of; being away is no reason to lose work, so it never unbinds.
 pub const TAINT_UNSCHEDULABLE: &str = "clusters.clusternet.io/unschedulable";
 

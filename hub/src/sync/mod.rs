@@ -1,11 +1,13 @@
 //! Keeps every agent's list equal to the desired one: one task a cluster, around the pure [`bus_schema::link::hub::HubLink`].
 //!
 //! `dispatch` gives each cluster its sessions and plans; `cluster` is the task; `library` remembers hashes and encodings that many
-//! clusters share; `tables` is what survives; `report` turns a status table into what the controllers understand.
+//! clusters share; `tables` is what survives; `report` turns a status table, and `facts` what it says of the cluster,
+//! into what the controllers understand.
 //! One cluster's flood delays nobody: its task alone waits, and its socket is not read meanwhile.
 
 mod cluster;
 mod dispatch;
+mod facts;
 mod library;
 mod report;
 mod tables;

@@ -6,10 +6,10 @@ use bus_schema::list::{DesiredList, Wanted};
 use bus_schema::message::{Health, Level};
 use bus_schema::status::{State, Status};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::Value;
 
+use super::facts;
 use crate::core::id::ClusterKey;
-use crate::core::report::{ClusterFacts, ClusterReport, HealthLevel, ObjectHealth, ObjectReport, ObjectState, Replicas};
+use crate::core::report::{ClusterReport, HealthLevel, ObjectHealth, ObjectReport, ObjectState, Replicas};
 
 /// Everything now known of one cluster.
 pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: Option<Timestamp>) -> ClusterReport {
@@ -26,7 +26,7 @@ pub fn of(cluster: &ClusterKey, link: &HubLink, connected: bool, last_contact: O
         objects: rows.map(|(object, status)| object_report(object, status, desired.map(|desired| &*desired.list))).collect(),
         list_hash: desired.map(|desired| desired.list.root.to_string()),
         held: None,
-        facts: table.rows.get(&ObjectId::default()).and_then(|row| facts(&row.facts, last_contact)),
+        facts: table.rows.get(&ObjectId::default()).and_then(|row| facts::read(&row.facts, last_contact)),
     }
 }
 
@@ -88,27 +88,6 @@ fn state(status: &Status, wanted: Option<Wanted>) -> ObjectState {
         State::Failed | State::Refused => ObjectState::Failed { code: status.code as u16, message },
         State::Rejected => ObjectState::Rejected { message },
     }
-}
-
-fn facts(json: &[u8], observed_at: Option<Timestamp>) -> Option<ClusterFacts> {
-    let facts: Value = serde_json::from_slice(json).ok()?;
-    let text = |field: &str| facts[field].as_str().unwrap_or_default().to_owned();
-    let truth = |field: &str| facts[field].as_bool().unwrap_or(false);
-    let quantities = |field: &str| serde_json::from_value(facts[field].clone()).unwrap_or_default();
-    Some(ClusterFacts {
-        observed_at,
-        k8s_version: text("k8sVersion"),
-        platform: text("platform"),
-        agent_version: text("agentVersion"),
-        apiserver_url: text("apiserverURL"),
-        healthz: truth("healthz"),
-        livez: truth("livez"),
-        readyz: truth("readyz"),
-        allocatable: quantities("allocatable"),
-        capacity: quantities("capacity"),
-        node_statistics: serde_json::from_value(facts["nodeStatistics"].clone()).ok(),
-        heartbeat_frequency_seconds: None,
-    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use hub::core::report::{ClusterFacts, ClusterReport, HealthLevel, ObjectHealth, 
 use hub::kinds::{ManagedCluster, Manifest, Subscription};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::world::{QUIET, World, eventually};
@@ -145,6 +146,36 @@ pub async fn a_template_tells_how_far_the_fleet_is_and_is_not_planned_again_for_
     assert!(!tells(2, 2)(&found), "nobody has applied it: {found:#?}");
     send(HealthLevel::Healthy, 2, plan.rv);
     eventually(&manifests, &name, tells(2, 2)).await;
+}
+
+pub async fn a_cluster_gets_the_labels_of_its_nodes_and_is_selected_by_them(world: World) {
+    let (cluster, mut controllers) = (world.cluster("a").await, world.start());
+    let (zone, tier) = ("node.clusternet.io/zone", "node.clusternet.io/tier");
+    let mine = Patch::Merge(json!({"metadata": {"labels": {tier: "mine"}}}));
+    let clusters = world.api::<ManagedCluster>();
+    clusters.patch("a", &PatchParams::default(), &mine).await.expect("labelled");
+    world.manifest("one", "1").await;
+    world.subscription_for("s", json!({ zone: world.test }), json!([world.config_map("one")])).await;
+    let reports = controllers.reports.clone();
+    let send = |labels: Option<&[(&str, &str)]>, rv: u64| {
+        let mut told = report(&cluster, Vec::new(), rv);
+        let own = |labels: &[(&str, &str)]| labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        told.facts.as_mut().expect("facts").node_labels = labels.map(own);
+        reports.send(cluster.clone(), told);
+    };
+    send(Some(&[(zone, &world.test), (tier, "nodes"), ("clusters.clusternet.io/cluster-id", "lie")]), 1);
+    let plan = controllers.plan(&cluster, |words| words == ["one=1"]).await;
+    let found = clusters.get("a").await.expect("read");
+    assert_eq!((found.labels()[zone].as_str(), found.labels()[tier].as_str()), (world.test.as_str(), "mine"), "people come first");
+    assert!(!found.labels().contains_key("clusters.clusternet.io/cluster-id"));
+
+    send(None, plan.rv);
+    controllers.no_plan(&cluster).await;
+    send(Some(&[]), plan.rv);
+    controllers.plan(&cluster, <[String]>::is_empty).await;
+    let found = eventually(&clusters, "a", |found| !found.labels().contains_key(zone)).await;
+    assert_eq!((found.labels()[tier].as_str(), found.labels()["test"].as_str()), ("mine", world.test.as_str()));
+    assert!(found.annotations().is_empty(), "nothing is left of what was ours: {:?}", found.annotations());
 }
 
 fn says(subscription: &Subscription, kind: &str, status: &str) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
-use hub::controller::{events, latest, planner, registration, status};
+use hub::controller::{events, labels, latest, planner, registration, status};
 use hub::core::id::ClusterKey;
 use hub::core::plan::{Content, PlanUpdate};
 use hub::core::report::ClusterReport;
@@ -85,6 +85,7 @@ impl World {
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
         let (outcomes, recorder) = (status::SharedOutcomes::default(), events::Recorder::default());
         tokio::spawn(events::run(self.client.clone(), recorder.clone(), stop.clone()));
+        tokio::spawn(labels::run(self.client.clone(), stop.clone()));
         tokio::spawn(status::run(self.client.clone(), outcomes, inputs, reports_out, recorder, stop.clone()));
         Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }
@@ -157,9 +158,14 @@ impl World {
 
     /// Makes a Subscription of these feeds for the clusters of this test.
     pub async fn subscription(&self, name: &str, feeds: Value) -> Subscription {
+        self.subscription_for(name, json!({ "test": self.test }), feeds).await
+    }
+
+    /// Makes a Subscription of these feeds for the clusters with these labels.
+    pub async fn subscription_for(&self, name: &str, labels: Value, feeds: Value) -> Subscription {
         let object = json!({
             "apiVersion": "apps.clusternet.io/v1alpha1", "kind": "Subscription", "metadata": { "name": name, "namespace": self.test },
-            "spec": { "subscribers": [{ "clusterAffinity": { "matchLabels": { "test": self.test } } }], "feeds": feeds },
+            "spec": { "subscribers": [{ "clusterAffinity": { "matchLabels": labels } }], "feeds": feeds },
         });
         create(&self.api(), object).await
     }

@@ -1,4 +1,4 @@
-//! Which objects a list or watch wants: equality and existence over labels, equality over fields; anything else is refused.
+//! Which objects a list or watch wants: equality and existence over labels, (in)equality over fields; anything else is refused.
 
 use hub::api::failure::Failure;
 use serde_json::Value;
@@ -12,7 +12,8 @@ pub type Wanted = Box<dyn Fn(&Value) -> bool + Send + Sync>;
 /// 400 for a selector that is not understood.
 pub fn selector(labels: &str, fields: &str) -> Result<Wanted, Failure> {
     let (labels, fields) = (terms(labels), terms(fields));
-    if let Some(odd) = labels.iter().chain(&fields).find(|term| term.contains(['(', '!', '<', '>'])) {
+    let odd = |term: &&String| term.replacen("!=", "", usize::from(fields.contains(*term))).contains(['(', '!', '<', '>']);
+    if let Some(odd) = labels.iter().chain(&fields).find(odd) {
         return Err(Failure::bad_request(format!("a sandbox does not understand the selector {odd:?}")));
     }
     Ok(Box::new(move |object| labels.iter().all(|term| has_label(object, term)) && fields.iter().all(|term| has_field(object, term))))
@@ -32,8 +33,9 @@ fn has_label(object: &Value, term: &str) -> bool {
 
 fn has_field(object: &Value, term: &str) -> bool {
     let (path, value) = term.split_once('=').unwrap_or((term, ""));
+    let (path, equal) = path.strip_suffix('!').map_or((path, true), |path| (path, false));
     let found = object.pointer(&format!("/{}", path.replace('.', "/")));
-    found.and_then(Value::as_str).unwrap_or_default() == value.trim_start_matches('=')
+    (found.and_then(Value::as_str).unwrap_or_default() == value.trim_start_matches('=')) == equal
 }
 
 #[cfg(test)]
@@ -47,6 +49,7 @@ mod tests {
         let object = json!({"metadata": {"name": "web", "labels": {"app.io/x": "y"}}});
         let wants = |labels, fields| selector(labels, fields).unwrap()(&object);
         assert!(wants("app.io/x=y", "metadata.name=web") && wants("app.io/x", "") && wants("app.io/x==y", ""));
+        assert!(wants("", "status.phase!=Running") && !wants("", "metadata.name!=web"));
         assert!(!wants("app.io/x=z", "") && !wants("other", "") && !wants("", "metadata.name=db"));
         assert!(selector("a in (b)", "").is_err() && selector("!a", "").is_err());
     }

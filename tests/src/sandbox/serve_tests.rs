@@ -39,7 +39,8 @@ async fn an_agent_finds_its_identity_and_the_facts() {
     let (api, _, _scratch) = sandbox().await;
     let id = facts::cluster_id(&api).await.unwrap();
     assert_eq!(facts::cluster_id(&api).await.unwrap(), id, "the Lease is made once");
-    let facts = facts::collect(&api).await.unwrap();
+    let mut gatherer = facts::Gatherer::new(api.clone(), facts::Settings::default(), None);
+    let facts = gatherer.gather().await.unwrap();
     assert!(facts.k8s_version.contains("sandbox") && facts.readyz, "{facts:?}");
 }
 

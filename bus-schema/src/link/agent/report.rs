@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::session::State;
 use super::{Agent, AgentEvent};
+use crate::facts;
 use crate::frame;
 use crate::id::Millis;
 use crate::limits::{COALESCE, COALESCE_BUSY, PAUSE_PROGRESS, PAUSE_RESULT};
@@ -168,7 +169,8 @@ impl Agent {
         }
         let mut room = frame::room(max_frame).saturating_sub(64);
         for (object, status) in from.changes(&current) {
-            let entry = to_wire(object, status, list);
+            let mut entry = to_wire(object, status, list);
+            facts::pack(&mut entry, from.rows.get(object).map_or(&[], |row| &row.facts));
             let len = prost::Message::encoded_len(&entry) + 4;
             if len > room && !report.entries.is_empty() {
                 break;

@@ -1,7 +1,8 @@
 //! The way up: steps of the status table, committed, then acknowledged.
 
 use super::{HubEvent, HubLink, HubWrite};
-use crate::id::Millis;
+use crate::facts;
+use crate::id::{Millis, ObjectId};
 use crate::message::{Kind, Report, StatusAck};
 use crate::status::{StatusTable, from_wire};
 
@@ -36,7 +37,8 @@ impl HubLink {
             true => writes.push(HubWrite::ClearRows),
             false => table.rows.clone_from(&self.state.table.rows),
         }
-        for entry in report.entries {
+        for mut entry in report.entries {
+            facts::unpack(&mut entry, table.rows.get(&ObjectId::default()).map_or(&[], |row| &row.facts))?;
             let (object, status) = from_wire(entry, list.as_deref())?;
             table.set(object.clone(), status.clone());
             writes.push(HubWrite::Row(object, status));

@@ -90,6 +90,7 @@ fn managed_cluster() -> Vec<Column> {
         column("Sync", |o, _| cell::at(o, "/status/sync")),
         column("Objects", |o, _| cell::at(o, "/status/objects")),
         column("Kubernetes", |o, _| cell::at(o, "/status/k8sVersion")),
+        wide("Sync Mode", |o, _| cell::at(o, "/spec/syncMode")),
         wide("Cluster ID", |o, _| cell::at(o, "/spec/clusterId")),
         wide("Cluster Type", |o, _| cell::at(o, "/spec/clusterType")),
         wide("Agent Version", |o, _| cell::at(o, "/status/agentVersion")),

@@ -41,7 +41,10 @@ fn a_managed_cluster_prints_how_it_is_and_how_old_that_is() {
     ]);
     assert_eq!(printed("clusters.clusternet.io", "ManagedCluster", cluster.clone(), false), narrow);
     let all = printed("clusters.clusternet.io", "ManagedCluster", cluster, true);
-    assert_eq!(all[8..], pairs(&[("CLUSTER ID", "7f0c"), ("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")]));
+    assert_eq!(
+        all[8..],
+        pairs(&[("SYNC MODE", "Pull"), ("CLUSTER ID", "7f0c"), ("CLUSTER TYPE", "EdgeCluster"), ("AGENT VERSION", "v0.1")])
+    );
 }
 
 #[test]

@@ -77,8 +77,19 @@ fn tell_facts(facts: &ClusterFacts, status: &mut ManagedClusterStatus) {
     (status.healthz, status.livez, status.readyz) = (facts.healthz, facts.livez, facts.readyz);
     status.allocatable.clone_from(&facts.allocatable);
     status.capacity.clone_from(&facts.capacity);
+    status.cluster_cidr.clone_from(&facts.cluster_cidr);
+    status.service_cidr.clone_from(&facts.service_cidr);
     status.node_statistics.clone_from(&facts.node_statistics);
+    status.pod_statistics.clone_from(&facts.pod_statistics);
+    status.resource_usage.clone_from(&facts.resource_usage);
     status.heartbeat_frequency_seconds = facts.heartbeat_frequency_seconds;
+    // Whatever the sync mode says, the agent is who applies.
+    status.app_pusher = Some(false);
+    // An agent that may not look any more takes no label away.
+    if let Some(labels) = &facts.node_labels {
+        status.node_labels.clone_from(labels);
+        status.node_labels_left_out = Some(facts.node_labels_left_out).filter(|count| *count > 0);
+    }
 }
 
 /// Times move with every heartbeat; they are stored with another change, or when they have grown old.
@@ -103,8 +114,9 @@ fn ready(report: &ClusterReport) -> Saying {
         return say("Unknown", "AgentCloned", message);
     }
     match (report.connected, report.last_contact, known) {
-        (false, None, _) => say("Unknown", "ClusterStatusNeverUpdated", "the agent has not been heard from".to_owned()),
-        (false, Some(_), _) => {
+        (false, None, None) => say("Unknown", "ClusterStatusNeverUpdated", "the agent has not been heard from".to_owned()),
+        // After a start of the hub nothing was heard yet of an agent that was here before.
+        (false, ..) => {
             say("Unknown", "ClusterStatusUnknown", "the agent is offline; see lastContact for when it was last heard from".to_owned())
         }
         (true, _, None) => {
@@ -113,7 +125,9 @@ fn ready(report: &ClusterReport) -> Saying {
         (true, _, Some(facts)) if (facts.livez && facts.readyz) || facts.healthz => {
             say("True", "ManagedClusterReady", "the cluster is ready".to_owned())
         }
-        (true, _, Some(_)) => say("False", "ManagedClusterNotReady", "the cluster's API server says that it is not ready".to_owned()),
+        (true, _, Some(_)) => {
+            say("False", "ManagedClusterNotReady", "the cluster's API server is not ready, or does not answer the agent".to_owned())
+        }
     }
 }
 

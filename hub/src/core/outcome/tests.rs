@@ -5,7 +5,7 @@ use crate::core::build::{cluster, manifest, subscription};
 use crate::core::guard::{Held, fleet};
 use crate::core::index::{ClusterChange, Index, SubscriptionChange};
 use crate::core::report::{ClusterFacts, HealthLevel, ObjectHealth, ObjectState, Replicas};
-use crate::kinds::{ManagedClusterStatus, SubscriptionStatus};
+use crate::kinds::{ManagedClusterStatus, PodStatistics, SubscriptionStatus};
 
 /// Outcomes of one Subscription of ConfigMaps `one` and `two`, planned at resourceVersion 10 for these edge clusters.
 fn planned(clusters: &[&str]) -> Outcomes {
@@ -231,6 +231,38 @@ fn readiness_says_away_apart_from_not_ready_and_keeps_the_last_facts() {
     assert_eq!(ready(&outcomes), ("Unknown".to_owned(), "ClusterStatusUnknown".to_owned(), version()));
     outcomes.report(ClusterReport { facts: Some(ClusterFacts { readyz: false, ..facts }), ..all_applied("a", 10) });
     assert_eq!(ready(&outcomes), ("False".to_owned(), "ManagedClusterNotReady".to_owned(), version()));
+}
+
+#[test]
+fn what_was_last_known_of_a_cluster_is_kept_while_its_agent_is_away_and_after_a_start_of_the_hub() {
+    let mut outcomes = planned(&["a"]);
+    let facts = ClusterFacts {
+        livez: true,
+        readyz: true,
+        observed_at: Some(at(100)),
+        cluster_cidr: Some("10.244.0.0/16".to_owned()),
+        pod_statistics: Some(PodStatistics { running_pods: 3, total_pods: 5 }),
+        node_labels: Some([("node.clusternet.io/zone".to_owned(), "a".to_owned())].into()),
+        heartbeat_frequency_seconds: Some(30),
+        ..ClusterFacts::default()
+    };
+    let mut tell = |report: ClusterReport, previous: &ManagedClusterStatus| {
+        outcomes.report(report);
+        outcomes.cluster_status(&key("a"), previous, at(1000)).expect("reported")
+    };
+    let known = tell(ClusterReport { facts: Some(facts.clone()), ..all_applied("a", 10) }, &ManagedClusterStatus::default());
+    assert_eq!((known.pod_statistics.clone(), known.app_pusher), (facts.pod_statistics.clone(), Some(false)));
+    assert_eq!((known.heartbeat_frequency_seconds, known.node_labels.len()), (Some(30), 1));
+    let away = |last_contact| ClusterReport { facts: Some(facts.clone()), connected: false, last_contact, ..all_applied("a", 10) };
+    for report in [away(Some(at(100))), ClusterReport { last_contact: None, ..away(None) }] {
+        let status = tell(report, &known);
+        assert_eq!((status.conditions[0].status.as_str(), status.conditions[0].reason.as_str()), ("Unknown", "ClusterStatusUnknown"));
+        let kept = ManagedClusterStatus { conditions: known.conditions.clone(), link: known.link.clone(), ..status };
+        assert_eq!(kept, known, "but for Ready and the link all is as it was");
+    }
+    let blind = ClusterFacts { node_labels: None, ..facts };
+    let status = tell(ClusterReport { facts: Some(blind), ..all_applied("a", 10) }, &known);
+    assert_eq!(status.node_labels, known.node_labels, "an agent that may not look any more takes no label away");
 }
 
 #[test]

@@ -1,36 +1,13 @@
-//! Facts about the cluster, and the survey that finds everything of ours.
+//! The cluster's identity, and the survey that finds everything of ours.
 
 use std::collections::BTreeMap;
 
-use edge_agent::cluster::facts::{NodeStatistics, cluster_id, collect};
+use edge_agent::cluster::facts::cluster_id;
 use edge_agent::cluster::object::Origin;
 use edge_agent::cluster::survey::{Found, survey};
 use serde_json::json;
 
 use super::{World, config_map, deployment, support};
-
-#[tokio::test]
-async fn facts_are_what_the_server_and_its_nodes_say() {
-    for (name, ready, cpu, memory) in [("f1", "True", "3920m", "8Gi"), ("f2", "False", "80m", "512Mi")] {
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
-        support::kubectl(&["create", "-f", "-"], &node.to_string());
-        let status = json!({"status": {
-            "capacity": {"cpu": "4", "memory": memory, "pods": "110"},
-            "allocatable": {"cpu": cpu, "memory": memory},
-            "conditions": [{"type": "Ready", "status": ready}]}});
-        let patch = status.to_string();
-        support::kubectl(&["patch", "node", name, "--subresource=status", "--type=merge", "-p", &patch], "");
-    }
-    let world = World::new().await;
-    let facts = collect(&world.api).await.expect("facts");
-    assert!(facts.k8s_version.starts_with("v1."), "{}", facts.k8s_version);
-    assert!(facts.platform.starts_with("linux/") && facts.apiserver_url.starts_with("https://127.0.0.1:"));
-    assert!(facts.healthz && facts.livez && facts.readyz);
-    let statistics = NodeStatistics { ready_nodes: 1, not_ready_nodes: 1, ..NodeStatistics::default() };
-    assert_eq!(facts.nodes.node_statistics, statistics);
-    let sums = |cpu: &str| BTreeMap::from([("cpu".to_owned(), cpu.to_owned()), ("memory".into(), "8704Mi".into())]);
-    assert_eq!((facts.nodes.capacity, facts.nodes.allocatable), (sums("8"), sums("4")));
-}
 
 #[tokio::test]
 async fn the_identity_is_the_uid_of_the_lease_and_stays() {
