@@ -322,12 +322,5 @@ async fn mistakes_around_overrides_are_told_with_the_remedy() {
     let text = told(OVERRIDES.replace("${cluster.name}", "${cluster.nam}")).await;
     says(&text, &["false", "unknown variable ${cluster.nam}"]);
     let text = told(OVERRIDES.replace("type: MergePatch", "type: Helm")).await;
-    says(
-        &text,
-        &[
-            "true",
-            "Warning: spec.overrides[0]: type Helm has no effect on this hub yet",
-            "Warning: spec.feed: there is no Deployment shop/web",
-        ],
-    );
+    says(&text, &["false", "spec.overrides[0].type", "Helm is for feeds of kind HelmChart: use MergePatch or JSONPatch for a Deployment"]);
 }
