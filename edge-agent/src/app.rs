@@ -25,6 +25,7 @@ use crate::registration::Registration;
 use crate::renewal::Renewal;
 use crate::trust::clock::Clock;
 use crate::trust::identity::Folder;
+use crate::vault::Vault;
 use crate::{telemetry, unregister, view};
 
 /// Pause between attempts to reach the hub or the API server at the start.
@@ -64,7 +65,9 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let api = connect::connect(&source(&config)).await?;
     check(&api).await?;
     let clock = Clock::new();
-    let Some(registration) = stop.run_until_cancelled(registration(&config, &api, &clock)).await.transpose()? else { return Ok(()) };
+    let vault = vault(&config, &api);
+    let registered = stop.run_until_cancelled(registration(&config, &api, &clock, vault.as_ref())).await;
+    let Some(registration) = registered.transpose()? else { return Ok(()) };
     let sid = registration.sid().context("the registration has no bus id")?;
     let address = Address::parse(config.bus.as_ref().unwrap_or(&registration.bus_address)).map_err(anyhow::Error::msg)?;
     address.permitted(config.insecure_bus).map_err(anyhow::Error::msg)?;
@@ -88,7 +91,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let link = Link { address, sid, credentials, renewed: renewed.clone(), refused: refused.clone(), engine: engine.clone() };
     let link = tokio::spawn(link.run(frames, stop.clone()));
     let enroller = enroller(&config, config.hub.as_ref().unwrap_or(&registration.hub), &registration.name, &clock)?;
-    let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed, engine: engine.clone() };
+    let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed, vault, engine: engine.clone() };
     let renewal = tokio::spawn(renewal.run(stop.clone()));
     let watch = tokio::spawn(watch_events(events, refused, stop.clone()));
     let mut ended = std::pin::pin!(ended(thread));
@@ -136,7 +139,10 @@ async fn check(api: &Api) -> anyhow::Result<()> {
 }
 
 /// What the hub gave, from the data folder or by asking.
-async fn registration(config: &Config, api: &Api, clock: &Clock) -> anyhow::Result<Registration> {
+async fn registration(config: &Config, api: &Api, clock: &Clock, vault: Option<&Vault>) -> anyhow::Result<Registration> {
+    if let Some(vault) = vault.filter(|_| Registration::load(&config.data_dir).is_none()) {
+        lay_out(vault, config).await;
+    }
     let identity = Folder::of(&config.data_dir).load();
     if let (Some(known), Ok(Some(_))) = (Registration::load(&config.data_dir), &identity) {
         clock.heard(known.hub_time);
@@ -145,7 +151,28 @@ async fn registration(config: &Config, api: &Api, clock: &Clock) -> anyhow::Resu
     if let Err(error) = identity {
         tracing::warn!(%error, "joining again");
     }
-    join(config, api, clock).await
+    let registration = join(config, api, clock).await?;
+    if let Some(vault) = vault {
+        vault.keep(&config.data_dir).await?;
+    }
+    Ok(registration)
+}
+
+/// Where the identity is kept beside the data folder.
+pub(crate) fn vault(config: &Config, api: &Api) -> Option<Vault> {
+    config.identity_secret.as_ref().map(|name| Vault::new(api.clone(), name))
+}
+
+/// Waits for the member's API server: with a token left over, joining again would be refused, for the cluster exists.
+async fn lay_out(vault: &Vault, config: &Config) {
+    loop {
+        match vault.lay_out(&config.data_dir).await {
+            Ok(true) => return tracing::info!("the identity was kept in a Secret"),
+            Ok(false) => return,
+            Err(error) => tracing::warn!("the kept identity cannot be read yet: {error}"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// Joins: asks until the hub grants, or somebody has to help.

@@ -51,6 +51,10 @@ pub struct Flags {
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// Secret in clusternet-system that keeps the identity, for a data folder that does not outlive the pod.
+    #[arg(long, global = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_secret: Option<String>,
     /// File with the key that seals the cache: 32 bytes or 64 hex digits [default: at-rest.key in the data folder]; made if it is missing.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +144,7 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     pub kubeconfig: Option<PathBuf>,
     pub data_dir: PathBuf,
+    pub identity_secret: Option<String>,
     pub at_rest_key_file: Option<PathBuf>,
     pub bus: Option<String>,
     pub insecure_bus: bool,
@@ -184,6 +189,7 @@ impl Default for Config {
             labels: BTreeMap::new(),
             kubeconfig: None,
             data_dir: "/var/lib/clusternet-agent".into(),
+            identity_secret: None,
             at_rest_key_file: None,
             bus: None,
             insecure_bus: false,

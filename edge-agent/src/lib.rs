@@ -18,4 +18,5 @@ pub mod renewal;
 pub mod telemetry;
 pub mod trust;
 pub mod unregister;
+pub mod vault;
 mod view;

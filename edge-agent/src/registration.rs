@@ -9,7 +9,8 @@ use bus_schema::id::Sid;
 use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "registration.json";
+/// Its name in the data folder.
+pub const FILE: &str = "registration.json";
 
 /// What a hub gave to this cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,11 +52,7 @@ impl Registration {
     /// # Errors
     /// The folder cannot be written.
     pub fn save(&self, folder: &Path) -> std::io::Result<()> {
-        let part = folder.join("registration.json.part");
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(part, folder.join(FILE))
+        put(folder, &serde_json::to_vec_pretty(self)?)
     }
 
     /// Forgets it.
@@ -83,6 +80,18 @@ impl Registration {
     pub fn sid(&self) -> Option<Sid> {
         Sid::parse(&self.sid).ok()
     }
+}
+
+/// Writes the bytes of a registration, for the owner only.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn put(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let part = folder.join("registration.json.part");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(part, folder.join(FILE))
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {

@@ -14,6 +14,7 @@ use crate::engine::{Engine, Input};
 use crate::enrol::{EnrolError, Enroller};
 use crate::registration::Registration;
 use crate::trust::identity::Folder;
+use crate::vault::Vault;
 
 /// The part of its life after which a certificate is renewed, in percent, and how much later at most: a fleet that joined
 /// at once does not renew at once. Two thirds leave time for a hub that is away.
@@ -35,6 +36,8 @@ pub struct Renewal {
     pub refused: Arc<Notify>,
     /// Rung when there is a new certificate.
     pub renewed: Arc<Notify>,
+    /// Where the identity is kept beside the data folder.
+    pub vault: Option<Vault>,
     /// Told the new key before the link is made anew.
     pub engine: Engine,
 }
@@ -61,6 +64,7 @@ impl Renewal {
             };
             self.engine.tell(Input::Trust(trust)).await;
             tracing::info!(ends = renewed.ends, "the certificate is renewed");
+            self.keep().await;
             self.registration = renewed;
             earliest = Instant::now() + AGAIN;
             self.renewed.notify_one();
@@ -103,6 +107,14 @@ impl Renewal {
             }
             tokio::time::sleep(pause.mul_f64(0.5 + crate::link::rand_unit() / 2.0)).await;
             pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// A copy that is not taken is no reason to stop: the folder has the identity, and the next renewal tries again.
+    async fn keep(&self) {
+        let Some(vault) = &self.vault else { return };
+        if let Err(error) = vault.keep(&self.enroller.data_dir).await {
+            tracing::error!("the identity is not kept outside the data folder: {error}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::member::Member;
 use crate::registration::Registration;
 use crate::trust::clock::Clock;
 use crate::trust::identity::Folder;
+use crate::vault::Vault;
 
 /// How long removals may take together.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -48,6 +49,10 @@ pub async fn run(config: &Config, remove: bool) -> anyhow::Result<()> {
     let told = enroller.leave(&registration.cluster_id).await;
     told.context("the hub was not told; run this again when it answers, or delete the ManagedCluster there")?;
     println!("the hub has forgotten {}/{}", registration.namespace, registration.name);
+    if let Some(name) = &config.identity_secret {
+        let api = connect::connect(&source(config)).await?;
+        Vault::new(api, name).forget().await?;
+    }
     Folder::of(&config.data_dir).forget()?;
     Registration::forget(&config.data_dir).with_context(|| format!("data folder {}", config.data_dir.display()))?;
     cache.forget().with_context(|| format!("data folder {}", config.data_dir.display()))?;

@@ -63,6 +63,30 @@ async fn the_printed_command_joins_and_the_first_object_is_applied() -> Result<(
     Ok(())
 }
 
+/// A pod's folder goes with the pod; the Secret stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_is_kept_in_a_secret_outlives_the_data_folder() -> Result<()> {
+    let member = Member::builder("vault").api_server_only().start().await?;
+    let hub = Hub::start(&[&member])?;
+    let agent = Agent::prepare(&hub, &member)?;
+    let (address, token) = (agent.hub_address(), agent.token_file());
+    let common = ["--hub", &address, "--name", "vault", "--label", "purpose=shop", "--identity-secret", "clusternet-agent-identity"];
+    let mut agent = agent.with_arguments([&common[..], &["--token-file", &token]].concat());
+    agent.run(&[])?;
+    let before = hub.kubectl().wait_until(["mcls", "-A"], SOON, is_ready)?["items"][0]["status"]["sid"].clone();
+    let kept = member.kubectl().wait_until(["secret", "clusternet-agent-identity", "-n", "clusternet-system"], SOON, |_| true)?;
+    ensure!(["tls.key", "tls.crt", "ca.crt", "link.key", "registration.json"].iter().all(|part| kept["data"][part].is_string()));
+    agent.stop()?;
+    std::fs::remove_dir_all(agent.data())?;
+    let mut agent = agent.with_arguments(common);
+    agent.run(&[])?;
+    hub.kubectl().apply(ONE_OBJECT)?;
+    let applied = hub.kubectl().wait_until(["subscription", "first"], SOON, is_applied);
+    applied.map_err(|error| error.context(agent.log()))?;
+    ensure!(cluster(&hub)?["status"]["sid"] == before, "another place on the hub");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_no_good_lets_nobody_in_and_says_nothing_of_why() -> Result<()> {
     let member = Member::builder("tokens").api_server_only().start().await?;

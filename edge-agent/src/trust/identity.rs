@@ -4,6 +4,7 @@
 //! before they are asked for until the certificate is there: then `tls.crt` is written and they take their places, and a start after a
 //! crash between the two finishes that.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ const LINK: &str = "link.key";
 const NEXT_LINK: &str = "next-link.key";
 const CERTIFICATE: &str = "tls.crt";
 const CA: &str = "ca.crt";
+/// The certificate is the last: a folder without one is none.
+const PARTS: [&str; 4] = [KEY, LINK, CA, CERTIFICATE];
 
 /// Who the agent is on the bus.
 pub struct Identity {
@@ -138,6 +141,24 @@ impl Folder {
             self.rename(NEXT_LINK, LINK)?;
         }
         self.rename(NEXT, KEY)
+    }
+
+    /// What makes up the identity, by file name.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be read.
+    pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, IdentityError> {
+        let read = |name: &str| std::fs::read(self.0.join(name)).map_err(|error| self.error(name, &error.to_string()));
+        PARTS.iter().map(|name| Ok(((*name).to_owned(), read(name)?))).collect()
+    }
+
+    /// Writes what [`Folder::files`] gave; other names are passed over.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn put(&self, files: &BTreeMap<String, Vec<u8>>) -> Result<(), IdentityError> {
+        let known = PARTS.iter().filter_map(|name| Some((name, files.get(*name)?)));
+        known.into_iter().try_for_each(|(name, bytes)| self.write(name, bytes))
     }
 
     /// Forgets who the agent is.
