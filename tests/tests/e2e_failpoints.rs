@@ -55,8 +55,10 @@ fn dies_and_comes_back(road: &mut Road, point: &str, revision: usize) -> Result<
     if died {
         road.agent.run(&[])?;
     }
-    road.member.kubectl().wait_until(["deployment", come, "-n", "shop"], SOON, |_| true)?;
-    road.member.kubectl().wait_until_gone(["deployment", gone, "-n", "shop"], SOON)?;
+    let arrived = road.member.kubectl().wait_until(["deployment", come, "-n", "shop"], SOON, |_| true);
+    arrived.map_err(|error| error.context(road.logs()))?;
+    let left = road.member.kubectl().wait_until_gone(["deployment", gone, "-n", "shop"], SOON);
+    left.map_err(|error| error.context(road.logs()))?;
     road.applied("shop")?;
     let after = generations(road)?;
     for ((uid, generation), (uid_after, generation_after)) in before.iter().zip(&after) {

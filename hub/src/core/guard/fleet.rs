@@ -5,7 +5,7 @@
 //! that labels changed one by one add up.
 
 use bus_schema::id::Millis;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::{Guard, Held, Removal};
 use crate::core::id::{ClusterKey, SubscriptionRef};
@@ -63,9 +63,16 @@ struct Sum {
     removals: usize,
     token: u64,
     joined: Millis,
-    gone: VecDeque<(Millis, usize)>,
+    gone: VecDeque<Gone>,
     /// Clusters, with the hash of their removals, that a confirmation has named.
     allowed: HashMap<ClusterKey, String>,
+}
+
+/// Removals that were let go.
+struct Gone {
+    at: Millis,
+    cluster: ClusterKey,
+    removals: usize,
 }
 
 /// One cluster's part in the hash that confirms the removals of many; the parts are joined by exclusive or.
@@ -181,15 +188,22 @@ impl Fleet {
     fn is_too_much(&mut self, of: &SubscriptionRef, now: Millis) -> bool {
         self.forget_what_went_before(now);
         let Some(sum) = self.sums.get(&of.uid) else { return false };
-        let gone: usize = sum.gone.iter().map(|(_, removals)| removals).sum();
+        let gone: usize = sum.gone.iter().map(|gone| gone.removals).sum();
         let share = usize::from(self.guard.fleet_share);
-        let many = sum.clusters + sum.gone.len() > MAX_FREE_CLUSTERS;
-        share != 0 && many && (sum.removals + gone) * 100 > (self.total + gone) * share
+        share != 0 && self.is_many(of, sum) && (sum.removals + gone) * 100 > (self.total + gone) * share
+    }
+
+    /// Whether many clusters lose something, now or lately; one that is edited again and again is one.
+    fn is_many(&self, of: &SubscriptionRef, sum: &Sum) -> bool {
+        let waits = |cluster: &ClusterKey| self.waiting.get(cluster).is_some_and(|waiting| waiting.held.subscriptions.contains(of));
+        let mut others = BTreeSet::new();
+        let mut gone = sum.gone.iter().map(|gone| &gone.cluster).filter(|cluster| !waits(cluster));
+        sum.clusters > MAX_FREE_CLUSTERS || gone.any(|cluster| others.insert(cluster) && sum.clusters + others.len() > MAX_FREE_CLUSTERS)
     }
 
     fn forget_what_went_before(&mut self, now: Millis) {
         for sum in self.sums.values_mut() {
-            while sum.gone.front().is_some_and(|(at, _)| at + WINDOW <= now) {
+            while sum.gone.front().is_some_and(|gone| gone.at + WINDOW <= now) {
                 sum.gone.pop_front();
             }
         }
@@ -199,7 +213,7 @@ impl Fleet {
     fn let_go(&mut self, cluster: &ClusterKey, held: &Held, now: Millis) {
         for of in &held.subscriptions {
             if let Some(sum) = self.sums.get_mut(&of.uid) {
-                sum.gone.push_back((now, held.removals));
+                sum.gone.push_back(Gone { at: now, cluster: cluster.clone(), removals: held.removals });
             }
         }
         self.withdraw(cluster);

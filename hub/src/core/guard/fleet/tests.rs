@@ -71,6 +71,16 @@ fn a_small_fleet_waits_for_nothing_but_after_a_start() {
     assert_eq!(world.judge(1..2, Some(&removal(3, false)), 5_000), [Verdict::Wait(5_000 + SETTLE)]);
 }
 
+/// Twelve feeds exchanged one after another on one cluster were held as if twelve clusters had lost one object.
+#[test]
+fn one_cluster_that_is_edited_again_and_again_is_one_cluster() {
+    let mut world = World::new(MAX_FREE_CLUSTERS);
+    for edit in 0..50 {
+        assert_eq!(gone(&world.judge(0..MAX_FREE_CLUSTERS, Some(&removal(1, false)), NOW + edit)), MAX_FREE_CLUSTERS, "edit {edit}");
+        world.judge(0..MAX_FREE_CLUSTERS, None, NOW + edit);
+    }
+}
+
 #[test]
 fn a_removal_waits_until_all_that_one_edit_takes_is_counted() {
     let mut world = World::new(1000);
