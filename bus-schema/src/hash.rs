@@ -64,7 +64,7 @@ impl HashKey {
         HashKey(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The key that stands in until keys are delivered sealed.
+    /// A key that everybody knows, for tests and the simulation; hub and agents use the fleet's own.
     pub fn public() -> HashKey {
         HashKey::new(&[0; 32])
     }

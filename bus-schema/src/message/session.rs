@@ -88,15 +88,15 @@ pub struct Welcome {
     /// One bit for each of the Hello's incarnations, in order: it was closed at or above the version that the Hello names.
     #[prost(uint64, tag = "9")]
     pub covered: u64,
-    /// Reserved: the fleet's hash key, delivered sealed.
+    /// Reserved: the fleet's hash key, for a change of it; today it is given when a cluster joins.
     #[prost(bytes = "vec", tag = "8")]
     pub hash_key: Vec<u8>,
 }
 
-/// The hub has no session with this agent. A hint, not authenticated: it makes an agent greet again, no more.
+/// The hub has no session with this agent. Without `unknown_sid` it is a hint that anybody may give, and makes an agent greet again, no more.
 #[derive(Clone, PartialEq, Message)]
 pub struct NoSession {
-    /// The hub does not know the sid either: the agent registers again, proposing the sid it had.
+    /// The hub does not know the sid either: the agent asks to be enrolled again. Obeyed only when the hub sealed it for this very Hello.
     #[prost(bool, tag = "1")]
     pub unknown_sid: bool,
 }

@@ -1,5 +1,5 @@
 //! The keys of one hub and one agent, and a disk with nothing on it.
-#![allow(dead_code)]
+#![allow(dead_code)] // Each test program uses its part.
 
 use std::sync::Arc;
 
