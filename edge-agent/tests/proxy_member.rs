@@ -74,6 +74,37 @@ async fn the_agent_speaks_for_nobody_with_rights_of_its_own() {
 }
 
 #[tokio::test]
+async fn with_the_preset_the_agent_speaks_as_the_users_that_are_named_and_as_nobody_else() {
+    let preset = |name: &str| format!("{}/../deploy/rbac/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    kubectl(&["apply", "-f", &preset("agent-read-only"), "-f", &preset("agent-proxy")], "");
+    let token = kubectl(&["create", "token", "clusternet-agent", "-n", "clusternet-system"], "");
+    // As in a pod: a file that is replaced now and then.
+    let file = member().dir.join("agent.token");
+    std::fs::write(&file, token.trim()).expect("written");
+    let source = Source::Kubeconfig(member().kubeconfig.clone());
+    let mut config = configuration(&source).await.expect("kubeconfig is good");
+    config.auth_info = serde_json::from_value(json!({"tokenFile": file})).expect("credentials");
+    let bridge = Bridge::new(config, Settings::default());
+    let as_user = |name: &str, group: &str| Identity::User(User { name: name.into(), groups: vec![group.into()] });
+    let deadline = Instant::now() + SOON;
+    let (name, groups) = loop {
+        match who(&bridge, with_identity("POST", WHO, as_user("hub:admin", "hub:admins"))).await {
+            Ok(found) => break found,
+            Err((code, message)) => assert!(code == 403 && Instant::now() < deadline, "{code} {message}"),
+        }
+    };
+    assert_eq!((name.as_str(), groups[0].as_str()), ("hub:admin", "hub:admins"));
+    let secrets = with_identity("GET", "/api/v1/secrets", as_user("hub:admin", "hub:admins"));
+    assert_eq!(bridge.ask(&secrets, b"").await.0, 200, "the preset binds the hub's administrators");
+    for (name, group) in [("hub:ann", "hub:admins"), ("hub:admin", "hub:ops")] {
+        let (code, message) = who(&bridge, with_identity("POST", WHO, as_user(name, group))).await.unwrap_err();
+        assert!(code == 403 && message.contains("cannot impersonate"), "{code} {message}");
+    }
+    let can = ["auth", "can-i", "impersonate", "groups/system:masters", "--as=system:serviceaccount:clusternet-system:clusternet-agent"];
+    assert!(!support::try_kubectl(&can, ""), "the agent's account may speak as system:masters");
+}
+
+#[tokio::test]
 async fn a_callers_token_is_used_and_the_agents_credentials_are_not() {
     let bridge = bridge(Settings::default()).await;
     kubectl(&["create", "serviceaccount", "caller"], "");
@@ -138,8 +169,10 @@ async fn what_the_owner_denies_is_not_done_whoever_asks() {
 #[tokio::test]
 async fn bodies_of_announced_and_of_unknown_length_arrive_whole() {
     let bridge = bridge(Settings::default()).await;
-    let bound = ["create", "clusterrolebinding", "hub-bodies", "--clusterrole=cluster-admin", "--user=hub:ann"];
+    let bound = ["create", "clusterrolebinding", "hub-bodies", "--clusterrole=cluster-admin", "--user=hub:bea"];
     kubectl(&bound, "");
+    let as_bea =
+        |method: &str, path: &str| with_identity(method, path, Identity::User(User { name: "hub:bea".into(), groups: Vec::new() }));
     for (name, announced) in [("announced", true), ("unknown", false)] {
         let data = format!("{name}-").repeat(90_000);
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": data}}).to_string();
@@ -147,7 +180,7 @@ async fn bodies_of_announced_and_of_unknown_length_arrive_whole() {
         if announced {
             headers.push(header("content-length", &object.len().to_string()));
         }
-        let head = RequestHead { headers, ..request("POST", "/api/v1/namespaces/default/configmaps") };
+        let head = RequestHead { headers, ..as_bea("POST", "/api/v1/namespaces/default/configmaps") };
         let deadline = Instant::now() + SOON;
         loop {
             let (code, answer) = bridge.ask(&head, object.as_bytes()).await;
@@ -156,7 +189,7 @@ async fn bodies_of_announced_and_of_unknown_length_arrive_whole() {
             }
             assert!(code == 403 && Instant::now() < deadline, "{code} {}", String::from_utf8_lossy(&answer));
         }
-        let (code, answer) = bridge.ask(&request("GET", &format!("/api/v1/namespaces/default/configmaps/{name}")), b"").await;
+        let (code, answer) = bridge.ask(&as_bea("GET", &format!("/api/v1/namespaces/default/configmaps/{name}")), b"").await;
         let answer: Value = serde_json::from_slice(&answer).expect("JSON");
         assert!(code == 200 && answer["data"]["key"] == data, "{code}");
     }

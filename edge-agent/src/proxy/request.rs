@@ -29,6 +29,8 @@ const HOP_BY_HOP: [&str; 9] = [
 /// Headers that say who asks: they come from the identity of the request and from nowhere else.
 const IDENTITY: [&str; 3] = ["authorization", "host", "forwarded"];
 const IDENTITY_PREFIXES: [&str; 3] = ["impersonate-", "x-remote-", "x-forwarded-"];
+/// How the subprotocol of a WebSocket begins that is a bearer token to an API server.
+const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +108,9 @@ fn headers(given: &[Header]) -> Result<HeaderMap, Refusal> {
         let text = name.as_str();
         if is_hop_by_hop(text) || IDENTITY.contains(&text) || IDENTITY_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
             return Err(Refusal::malformed(format!("header {text} is not passed on to a cluster")));
+        }
+        if String::from_utf8_lossy(value.as_bytes()).contains(BEARER_PROTOCOL) {
+            return Err(Refusal::malformed(format!("header {text}: a token in it is not passed on to a cluster")));
         }
         headers.append(name, value);
     }

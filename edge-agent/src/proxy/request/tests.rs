@@ -43,6 +43,9 @@ fn headers_that_say_who_asks_or_end_at_one_connection_are_refused_in_any_case() 
         assert_eq!(code(&with(name, b"x")), Some(400), "{name}");
     }
     assert_eq!(code(&with("x-forwarded", b"x")), None);
+    let token = b"v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.dG9rZW4";
+    assert_eq!(code(&with("Sec-WebSocket-Protocol", token)), Some(400));
+    assert_eq!(code(&with("Sec-WebSocket-Protocol", b"v5.channel.k8s.io")), None);
 }
 
 #[test]
