@@ -1,0 +1,85 @@
+//! One request without an upgrade: its body goes up beside the answer that comes down, each as fast as its reader takes it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::response::Response;
+use bus_schema::message::stream::ResponseHead;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Frame;
+use streams::{Code, Reader, Writer};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::audit::Entry;
+use super::headers;
+
+/// Bytes that are handed to the client's connection at once.
+const CHUNK: usize = 16 << 10;
+
+/// Sends a request's body, and its end. Where the client breaks off, so does the stream.
+pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else { return to.reset(Code::Cancelled, "the client broke off its request") };
+            let Some(data) = frame.data_ref() else { continue };
+            if to.write_all(data).await.is_err() {
+                // The answer, or its absence, says why.
+                return;
+            }
+            entry.up(data.len());
+        }
+        let _ = to.shutdown().await;
+    }))
+}
+
+/// The answer as far as its head says it; `None` for one that HTTP does not know.
+pub fn answer(head: ResponseHead, method: &Method, down: Download) -> Option<Response> {
+    let status = StatusCode::from_u16(u16::try_from(head.status).ok()?).ok().filter(|status| !status.is_informational())?;
+    let has_body = *method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !has_body {
+        down.entry.complete();
+    }
+    let mut response = Response::new(Body::new(down));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers::of_response(head.headers);
+    Some(response)
+}
+
+/// The answer's body. Dropped before its end, it ends the stream.
+pub struct Download {
+    pub from: Reader,
+    /// Goes on while the answer does.
+    pub upload: Option<AbortOnDropHandle<()>>,
+    pub entry: Arc<Entry>,
+    /// Among all requests under way.
+    pub place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for Download {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let mut chunk = vec![0; CHUNK];
+        let mut into = ReadBuf::new(&mut chunk);
+        if let Err(error) = ready!(Pin::new(&mut self.from).poll_read(context, &mut into)) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let count = into.filled().len();
+        if count == 0 {
+            self.entry.complete();
+            return Poll::Ready(None);
+        }
+        self.entry.down(count);
+        chunk.truncate(count);
+        chunk.shrink_to_fit();
+        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+    }
+}
