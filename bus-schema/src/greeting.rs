@@ -13,12 +13,20 @@ pub struct SessionKeys {
     pub id: SessionId,
     pub up: Key,
     pub down: Key,
+    pub streams_up: Key,
+    pub streams_down: Key,
 }
 
 impl From<Agreed> for SessionKeys {
     fn from(agreed: Agreed) -> SessionKeys {
         let head = agreed.transcript[..8].try_into().expect("a transcript has 32 bytes");
-        SessionKeys { id: SessionId(u64::from_be_bytes(head).max(1)), up: Key::new(&agreed.up), down: Key::new(&agreed.down) }
+        SessionKeys {
+            id: SessionId(u64::from_be_bytes(head).max(1)),
+            up: Key::new(&agreed.up),
+            down: Key::new(&agreed.down),
+            streams_up: Key::new(&agreed.streams_up),
+            streams_down: Key::new(&agreed.streams_down),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing here does IO, reads a clock or draws randomness: time and nonces are handed in, frames and decisions come out.
 //! Read in this order: [`topic`] (who says what where), [`frame`] (the envelope), [`greeting`] (how its keys are agreed on), [`message`] (the bodies), [`list`] and [`status`]
-//! (the two things that are kept equal), [`stamp`] (why something may be deleted), then the two ends, [`link::hub`] and [`link::agent`].
+//! (the two things that are kept equal), [`stamp`] (why something may be deleted), then the two ends, [`link::hub`] and [`link::agent`]; beside them
+//! [`stream`], which carries kubectl's requests.
 //!
 //! | message | way | says |
 //! |---|---|---|
@@ -13,6 +14,7 @@
 //! | `Report` | up | listed, held, and a step of the status table |
 //! | `StatusAck` | down | the status table that is committed |
 //! | `Confirm` | down | an administrator lets unclaimed objects go |
+//! | `StreamOpen`, `StreamData`, `StreamCredit`, `StreamReset` | both | one proxied request, as bytes that survive the link |
 //! | `Beat`, `Gone`, `Announce`, `NoSession`, `Reject` | both | life, last will, a new hub, a lost session, a refusal |
 //!
 //! Version rule: a reader passes over body fields and high flags that it does not know, and refuses low flags and other wire versions;
@@ -36,5 +38,6 @@ pub mod planted;
 pub mod secret;
 pub mod stamp;
 pub mod status;
+pub mod stream;
 pub mod topic;
 pub mod witness;

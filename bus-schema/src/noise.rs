@@ -34,6 +34,9 @@ pub struct Agreed {
     pub transcript: [u8; 32],
     pub up: [u8; 32],
     pub down: [u8; 32],
+    /// Streams have keys, and so counters, of their own: they are sealed apart from everything else.
+    pub streams_up: [u8; 32],
+    pub streams_down: [u8; 32],
 }
 
 /// A Hello that was authentic.
@@ -92,7 +95,13 @@ pub fn stranger(own: &LinkSecret, their_public: &[u8; 32], hello: &[u8]) -> Opti
 fn agreed(state: &mut HandshakeState, header: &[u8]) -> Agreed {
     let transcript = state.get_handshake_hash().try_into().expect("SHA-256 has 32 bytes");
     let (up, down) = state.dangerously_get_raw_split();
-    Agreed { transcript, up: mix(&up, "up", header), down: mix(&down, "down", header) }
+    Agreed {
+        transcript,
+        up: mix(&up, "up", header),
+        down: mix(&down, "down", header),
+        streams_up: mix(&up, "streams up", header),
+        streams_down: mix(&down, "streams down", header),
+    }
 }
 
 fn mix(key: &[u8; 32], label: &str, context: &[u8]) -> [u8; 32] {

@@ -17,9 +17,16 @@ pub enum Bug {
     QueueInsteadOfLatest,
     HeaderNotSealed,
     CounterRepeated,
+    StreamForgetsSent,
+    StreamTakesTwice,
+    StreamPerformedTwice,
+    StreamEndLost,
 }
 
 impl Bug {
+    /// Those of streams, which have a simulation of their own.
+    pub const OF_STREAMS: [Bug; 4] = [Bug::StreamForgetsSent, Bug::StreamTakesTwice, Bug::StreamPerformedTwice, Bug::StreamEndLost];
+
     pub const ALL: [Bug; 12] = [
         Bug::UidAsIdentity,
         Bug::AbsenceIsDelete,

@@ -6,12 +6,14 @@ pub mod object;
 pub mod presence;
 pub mod session;
 pub mod status;
+pub mod stream;
 
 pub use desired::{Confirm, Content, Delta, ObjectPatch, Part, Want, WantItem};
 pub use object::{Entry, List, ObjectRef};
 pub use presence::{Announce, Beat, Gone};
 pub use session::{Caps, Closed, Hello, NoSession, Reject, Welcome};
 pub use status::{Health, Level, Replicas, Report, StatusAck, StatusEntry};
+pub use stream::{StreamCredit, StreamData, StreamOpen, StreamReset};
 
 /// What a frame carries. The numbers are on the wire: never renumber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,6 @@ pub enum Kind {
     StatusAck = 25,
     /// Reserved: content of a bundle for all its holders, on `f/{channel}`.
     Shared = 32,
-    /// Reserved: streams.
     StreamOpen = 48,
     StreamData = 49,
     StreamCredit = 50,

@@ -1,0 +1,217 @@
+//! Streams: one proxied request each, two ordered byte directions that outlive the link.
+//!
+//! Each direction begins with one length-prefixed head ([`RequestHead`] down, [`ResponseHead`] up), then come raw bytes: bodies without
+//! any framing of HTTP, or whatever an upgraded connection carries. Heads are bytes of the stream, so they resume like everything else.
+
+use prost::Message;
+use prost::bytes::Bytes;
+
+/// Opens a stream with its first bytes; repeated until anything is heard of the stream. An id is performed at most once.
+#[derive(Clone, PartialEq, Message)]
+pub struct StreamOpen {
+    /// Rises within one incarnation of the hub.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// No id below it is opened again.
+    #[prost(uint64, tag = "2")]
+    pub floor: u64,
+    /// How many bytes may come up before the first credit.
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+    /// Bytes from offset 0 on.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub data: Bytes,
+    /// Nothing follows `data`.
+    #[prost(bool, tag = "5")]
+    pub end: bool,
+}
+
+/// Bytes of one direction. Without any it asks for a credit.
+#[derive(Clone, PartialEq, Message)]
+pub struct StreamData {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub data: Bytes,
+    /// Nothing follows `data`: the direction is half-closed.
+    #[prost(bool, tag = "4")]
+    pub end: bool,
+    /// As [`Credit`], for the other direction.
+    #[prost(uint64, tag = "5")]
+    pub next: u64,
+    #[prost(uint64, tag = "6")]
+    pub limit: u64,
+}
+
+/// What has been received of several streams, and how much more may come.
+#[derive(Clone, PartialEq, Message)]
+pub struct StreamCredit {
+    #[prost(message, repeated, tag = "1")]
+    pub credits: Vec<Credit>,
+}
+
+/// What has been received of one direction.
+#[derive(Clone, PartialEq, Message)]
+pub struct Credit {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// All bytes below it are here; the end counts as one byte more.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// Bytes below it may be sent.
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+    /// Something is missing, or a new session begins: everything from `next` on is to be sent (again).
+    #[prost(bool, tag = "4")]
+    pub again: bool,
+}
+
+/// The stream ends here, at once and in both directions. Repeated until it is echoed.
+#[derive(Clone, PartialEq, Message)]
+pub struct StreamReset {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(enumeration = "Code", tag = "2")]
+    pub code: i32,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: String,
+    /// This is the echo.
+    #[prost(bool, tag = "4")]
+    pub echo: bool,
+}
+
+/// Why a stream ended before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Code {
+    /// The peer could not go on.
+    Failed = 0,
+    /// Whoever asked does not want it any more.
+    Cancelled = 1,
+    /// The peer does not know the stream (any more).
+    Gone = 2,
+    /// The peer serves no more streams, or not this one.
+    Refused = 3,
+    /// The link did not come back within the grace period.
+    Lost = 4,
+    /// Hub or agent has started again: what the stream was about is not known any more.
+    Restarted = 5,
+    /// The peer broke the rules of streams.
+    Protocol = 6,
+}
+
+/// One header of HTTP.
+#[derive(Clone, PartialEq, Message)]
+pub struct Header {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
+/// What the agent is to ask on behalf of somebody. It carries credentials: no log shows it.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct RequestHead {
+    #[prost(string, tag = "1")]
+    pub method: String,
+    #[prost(enumeration = "Target", tag = "2")]
+    pub target: i32,
+    /// `HOST[:PORT]`; empty for the API server.
+    #[prost(string, tag = "3")]
+    pub authority: String,
+    /// Path and query as the client wrote them.
+    #[prost(string, tag = "4")]
+    pub path: String,
+    /// End-to-end headers; never Host, Authorization or Impersonate-*.
+    #[prost(message, repeated, tag = "5")]
+    pub headers: Vec<Header>,
+    /// The protocol that the client wants to go over to, empty for none.
+    #[prost(string, tag = "6")]
+    pub upgrade: String,
+    /// `Impersonate-*` headers to add beside the caller's own credentials.
+    #[prost(message, repeated, tag = "7")]
+    pub impersonate: Vec<Header>,
+    #[prost(oneof = "request_head::Identity", tags = "8, 9, 10")]
+    pub identity: Option<request_head::Identity>,
+}
+
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RequestHead of a {}", self.method)
+    }
+}
+
+pub mod request_head {
+    /// In whose name the request is made.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    #[prost(skip_debug)]
+    pub enum Identity {
+        /// Somebody whom the hub knows: the agent impersonates them.
+        #[prost(message, tag = "8")]
+        User(super::User),
+        /// The caller's own bearer token.
+        #[prost(string, tag = "9")]
+        Token(String),
+        /// The caller's own certificate.
+        #[prost(message, tag = "10")]
+        Certificate(super::Certificate),
+    }
+}
+
+impl std::fmt::Debug for request_head::Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            request_head::Identity::User(_) => "User",
+            request_head::Identity::Token(_) => "Token",
+            request_head::Identity::Certificate(_) => "Certificate",
+        })
+    }
+}
+
+/// Somebody whom the hub has authenticated.
+#[derive(Clone, PartialEq, Message)]
+pub struct User {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, repeated, tag = "2")]
+    pub groups: Vec<String>,
+}
+
+/// A client certificate with its key, both PEM.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct Certificate {
+    #[prost(bytes = "vec", tag = "1")]
+    pub certificate: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate")
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Target {
+    /// The member's API server.
+    Direct = 0,
+    Https = 1,
+    Http = 2,
+}
+
+/// How the answer begins.
+#[derive(Clone, PartialEq, Message)]
+pub struct ResponseHead {
+    #[prost(uint32, tag = "1")]
+    pub status: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub headers: Vec<Header>,
+}

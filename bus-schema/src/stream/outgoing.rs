@@ -1,0 +1,197 @@
+//! The sending half of one stream: bytes are kept until the peer has them.
+
+use std::collections::VecDeque;
+
+use prost::bytes::Bytes;
+
+use crate::planted::{Bug, is_planted};
+
+/// Bytes of an empty buffer above which its memory is given back.
+const KEEP_CAPACITY: usize = 4 * 1024;
+
+/// What a peer said that cannot be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Nonsense;
+
+/// One piece, as it goes into a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub offset: u64,
+    pub data: Bytes,
+    pub end: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Offset of the buffer's first byte: everything below it is at the peer.
+    base: u64,
+    buffer: VecDeque<u8>,
+    /// Offset of the next byte to send.
+    sent: u64,
+    /// The highest offset ever sent, the end included.
+    peak: u64,
+    /// Bytes below it may be sent.
+    limit: u64,
+    ended: bool,
+    end_sent: bool,
+    end_acked: bool,
+    /// A new session has begun: what the peer has is not known yet.
+    waits: bool,
+}
+
+impl Outgoing {
+    pub fn new(limit: u64) -> Outgoing {
+        Outgoing { limit, ..Outgoing::default() }
+    }
+
+    /// Bytes that are kept.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+    }
+
+    /// Nothing is added any more.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The peer has everything, and there will be no more.
+    pub fn is_done(&self) -> bool {
+        self.end_acked
+    }
+
+    fn tail(&self) -> u64 {
+        self.base + self.buffer.len() as u64
+    }
+
+    /// Whether there is something that may be sent now.
+    pub fn is_sendable(&self) -> bool {
+        !self.waits && (self.sent < self.tail().min(self.limit) || self.owes_end())
+    }
+
+    fn owes_end(&self) -> bool {
+        self.ended && !self.end_sent && self.sent == self.tail()
+    }
+
+    /// Whether only a word of the peer can bring this on.
+    pub fn waits_for_peer(&self) -> bool {
+        self.sent > self.base
+            || (self.end_sent && !self.end_acked)
+            || self.sent < self.tail()
+            || (self.waits && self.ended && !self.end_acked)
+    }
+
+    /// The next piece of at most `room` bytes.
+    pub fn take(&mut self, room: usize) -> Piece {
+        let from = (self.sent - self.base) as usize;
+        let allowed = usize::try_from(self.tail().min(self.limit).saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        let len = allowed.min(room);
+        let offset = self.sent;
+        let data: Bytes = self.copy(from, len).into();
+        self.sent += len as u64;
+        let end = self.owes_end();
+        self.end_sent |= end;
+        self.peak = self.peak.max(self.probe());
+        if is_planted(Bug::StreamForgetsSent) {
+            self.buffer.drain(..from + len);
+            self.base = self.sent;
+        }
+        Piece { offset, data, end }
+    }
+
+    fn copy(&self, from: usize, len: usize) -> Vec<u8> {
+        let mut data = Vec::with_capacity(len);
+        let (first, second) = self.buffer.as_slices();
+        let head = first.get(from..).unwrap_or_default();
+        data.extend_from_slice(&head[..len.min(head.len())]);
+        let from = from.saturating_sub(first.len());
+        let left = len - data.len();
+        data.extend_from_slice(&second[from..from + left]);
+        data
+    }
+
+    /// Where a piece without bytes stands: the peer's answer says whether all before it has arrived.
+    pub fn probe(&self) -> u64 {
+        self.sent + u64::from(self.end_sent)
+    }
+
+    /// The peer has everything below `next` and takes bytes below `limit`. True when that is news.
+    ///
+    /// # Errors
+    /// [`Nonsense`] when so much was never sent.
+    pub fn credited(&mut self, next: u64, limit: u64) -> Result<bool, Nonsense> {
+        let before = (self.base, self.limit, self.end_acked);
+        if next > self.peak {
+            return Err(Nonsense);
+        }
+        self.end_acked |= self.ended && next > self.tail();
+        self.end_sent |= self.end_acked;
+        let received = next.min(self.tail()).saturating_sub(self.base);
+        self.buffer.drain(..received as usize);
+        self.base += received;
+        self.sent = self.sent.max(self.base);
+        self.limit = self.limit.max(limit);
+        if self.buffer.is_empty() && self.buffer.capacity() > KEEP_CAPACITY {
+            self.buffer = VecDeque::new();
+        }
+        Ok(before != (self.base, self.limit, self.end_acked))
+    }
+
+    /// Everything that the peer has not acknowledged is to be sent again.
+    pub fn again(&mut self) {
+        self.sent = self.base;
+        self.end_sent = self.end_acked;
+        self.waits = false;
+    }
+
+    /// A new session has begun.
+    pub fn wait(&mut self) {
+        self.waits = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_kept_until_acknowledged_and_sent_again_from_there() {
+        let mut out = Outgoing::new(8);
+        out.add(b"0123456789");
+        out.end();
+        assert_eq!(out.take(6), Piece { offset: 0, data: Bytes::from_static(b"012345"), end: false });
+        assert_eq!(out.take(6), Piece { offset: 6, data: Bytes::from_static(b"67"), end: false });
+        assert!(!out.is_sendable() && out.waits_for_peer(), "the limit is 8");
+        assert_eq!(out.credited(4, 16), Ok(true));
+        out.again();
+        assert_eq!(out.take(100), Piece { offset: 4, data: Bytes::from_static(b"456789"), end: true });
+        assert_eq!(out.credited(11, 16), Ok(true));
+        assert!(out.is_done() && !out.waits_for_peer() && out.buffered() == 0);
+    }
+
+    #[test]
+    fn nobody_acknowledges_what_was_not_sent() {
+        let mut out = Outgoing::new(4);
+        out.add(b"01234");
+        out.take(4);
+        assert_eq!(out.credited(5, 9), Err(Nonsense));
+        assert_eq!(out.credited(4, 9), Ok(true));
+        assert_eq!(out.credited(2, 3), Ok(false), "an old word changes nothing");
+    }
+
+    #[test]
+    fn an_end_alone_needs_no_credit() {
+        let mut out = Outgoing::new(0);
+        out.end();
+        assert_eq!(out.take(10), Piece { offset: 0, data: Bytes::new(), end: true });
+        assert_eq!(out.credited(1, 0), Ok(true));
+        assert!(out.is_done());
+    }
+}

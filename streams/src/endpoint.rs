@@ -1,0 +1,299 @@
+//! One end of all streams of a link: the state machine under a lock, and whom to wake.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bus_schema::frame::FrameError;
+use bus_schema::id::Millis;
+use bus_schema::stream::{Event, Limits, Mux, OpenError, Role, Session};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::{Code, Stream, StreamError};
+
+/// One end of all streams between the hub and one agent; clones are the same end.
+#[derive(Debug, Clone)]
+pub struct Endpoint(pub(crate) Arc<Shared>);
+
+/// How much an endpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Streams whose end has not been reached by both directions.
+    pub streams: usize,
+    /// Bytes that are kept until the peer has them.
+    pub buffered: usize,
+    /// Streams that somebody here reads or writes.
+    pub handles: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// There may be something to send, or to time.
+    outgoing: Notify,
+    /// A stream was opened by the peer.
+    opened: Notify,
+    started: Instant,
+    grace: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub mux: Mux,
+    pub slots: HashMap<u64, Slot>,
+    /// Opened by the peer, and not accepted yet.
+    accepts: VecDeque<u64>,
+}
+
+/// What a stream's handle finds.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    received: VecDeque<Bytes>,
+    ended: bool,
+    error: Option<StreamError>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Slot {
+    fn wake(&mut self) {
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+}
+
+impl Endpoint {
+    pub fn new(role: Role, limits: Limits) -> Endpoint {
+        let state = State { mux: Mux::new(role, limits), slots: HashMap::new(), accepts: VecDeque::new() };
+        let grace = Duration::from_millis(limits.grace);
+        let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
+        Endpoint(Arc::new(shared))
+    }
+
+    /// Opens a stream. The peer hears of it with its first bytes.
+    ///
+    /// # Errors
+    /// [`OpenError::TooMany`].
+    pub fn open(&self) -> Result<Stream, OpenError> {
+        let now = self.0.now();
+        let mut state = self.0.lock();
+        let id = state.mux.open(now)?;
+        state.slots.insert(id, Slot::default());
+        Ok(Stream::new(self.0.clone(), id))
+    }
+
+    /// The next stream that the peer has opened. Cancellation loses nothing.
+    pub async fn accept(&self) -> Stream {
+        loop {
+            let mut opened = std::pin::pin!(self.0.opened.notified());
+            opened.as_mut().enable();
+            if let Some(id) = self.0.lock().accepts.pop_front() {
+                // More may wait, and this wakes one.
+                self.0.opened.notify_one();
+                return Stream::new(self.0.clone(), id);
+            }
+            opened.await;
+        }
+    }
+
+    /// A session has begun: streams go on in it.
+    pub fn connected(&self, session: Session) {
+        self.0.act(|mux, now| mux.connected(session, now));
+    }
+
+    /// The link is gone. Streams wait for the next one for the grace period.
+    pub fn disconnected(&self) {
+        self.0.act(Mux::disconnected);
+        if self.0.lock().mux.streams() > 0 {
+            self.end_after_grace();
+        }
+    }
+
+    /// Nobody else looks at the clock while there is no link.
+    fn end_after_grace(&self) {
+        let (endpoint, grace) = (Arc::downgrade(&self.0), self.0.grace);
+        tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            if let Some(shared) = endpoint.upgrade() {
+                shared.act(Mux::timeout);
+            }
+        });
+    }
+
+    /// A frame of a stream from the peer.
+    ///
+    /// # Errors
+    /// Why it was not taken; a frame of another session is ordinary.
+    pub fn frame(&self, frame: &[u8]) -> Result<(), FrameError> {
+        self.0.act(|mux, now| mux.frame(frame, now))
+    }
+
+    /// Waits until [`Endpoint::transmit`] has something. Cancellation loses nothing.
+    pub async fn wants(&self) {
+        loop {
+            let mut outgoing = std::pin::pin!(self.0.outgoing.notified());
+            outgoing.as_mut().enable();
+            let now = self.0.now();
+            let due = {
+                let mut state = self.0.lock();
+                if state.mux.has_transmit(now) {
+                    return;
+                }
+                state.mux.poll_timeout(now)
+            };
+            match due {
+                Some(due) => {
+                    let until = self.0.started + Duration::from_millis(due.max(now + 1));
+                    tokio::select! {
+                        () = outgoing => {}
+                        () = tokio::time::sleep_until(until) => self.0.act(Mux::timeout),
+                    }
+                }
+                None => outgoing.await,
+            }
+        }
+    }
+
+    /// The next frame of at most `max_frame` bytes, if there is one.
+    pub fn transmit(&self, max_frame: usize) -> Option<Vec<u8>> {
+        let now = self.0.now();
+        self.0.lock().mux.poll_transmit(max_frame, now)
+    }
+
+    /// Whether there is a session with the peer.
+    pub fn in_session(&self) -> bool {
+        self.0.lock().mux.in_session()
+    }
+
+    pub fn counts(&self) -> Counts {
+        let state = self.0.lock();
+        Counts { streams: state.mux.streams(), buffered: state.mux.buffered(), handles: state.slots.len() }
+    }
+}
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Millis {
+        self.started.elapsed().as_millis() as Millis
+    }
+
+    /// Does something to the state machine, and tells everybody whom it concerns.
+    pub fn act<T>(&self, what: impl FnOnce(&mut Mux, Millis) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let done = what(&mut state.mux, now);
+        let accepted = state.distribute();
+        drop(state);
+        if accepted {
+            self.opened.notify_one();
+        }
+        self.outgoing.notify_one();
+        done
+    }
+
+    /// Reads into `into`, as far as something is there.
+    pub fn poll_read(&self, id: u64, context: &mut Context<'_>, into: &mut tokio::io::ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { mux, slots, .. } = &mut *state;
+        let Some(slot) = slots.get_mut(&id) else { return Poll::Ready(Ok(())) };
+        let mut used = 0;
+        while into.remaining() > 0
+            && let Some(bytes) = slot.received.front_mut()
+        {
+            let piece = bytes.split_to(bytes.len().min(into.remaining()));
+            into.put_slice(&piece);
+            used += piece.len();
+            if bytes.is_empty() {
+                slot.received.pop_front();
+            }
+        }
+        if used > 0 {
+            mux.consumed(id, used, now);
+            drop(state);
+            self.outgoing.notify_one();
+            return Poll::Ready(Ok(()));
+        }
+        match &slot.error {
+            Some(error) => Poll::Ready(Err(error.clone().into())),
+            None if slot.ended || into.remaining() == 0 => Poll::Ready(Ok(())),
+            None => {
+                slot.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes bytes to send, as far as there is room.
+    pub fn poll_write(&self, id: u64, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { mux, slots, .. } = &mut *state;
+        let Some(slot) = slots.get_mut(&id) else { return Poll::Ready(Ok(bytes.len())) };
+        if let Some(error) = &slot.error {
+            return Poll::Ready(Err(error.clone().into()));
+        }
+        match mux.write(id, bytes, now) {
+            0 if !bytes.is_empty() => {
+                slot.writer = Some(context.waker().clone());
+                Poll::Pending
+            }
+            written => {
+                drop(state);
+                self.outgoing.notify_one();
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    /// Ends a stream at once.
+    pub fn reset(&self, id: u64, code: Code, message: &str) {
+        self.act(|mux, now| mux.reset(id, code, message, now));
+        self.lock().slots.remove(&id);
+    }
+
+    /// Nobody has a handle any more.
+    pub fn abandon(&self, id: u64) {
+        self.lock().slots.remove(&id);
+        self.act(|mux, now| mux.abandon(id, now));
+    }
+}
+
+impl State {
+    /// Hands events to the handles; true when the peer has opened a stream.
+    fn distribute(&mut self) -> bool {
+        let mut opened = false;
+        while let Some(event) = self.mux.poll_event() {
+            match event {
+                Event::Opened(id) => {
+                    self.slots.insert(id, Slot::default());
+                    self.accepts.push_back(id);
+                    opened = true;
+                }
+                Event::Data(id, data, end) => {
+                    let Some(slot) = self.slots.get_mut(&id) else { continue };
+                    if !data.is_empty() {
+                        slot.received.push_back(data);
+                    }
+                    slot.ended |= end;
+                    slot.reader.take().into_iter().for_each(Waker::wake);
+                }
+                Event::Writable(id) => {
+                    let Some(slot) = self.slots.get_mut(&id) else { continue };
+                    slot.writer.take().into_iter().for_each(Waker::wake);
+                }
+                Event::Reset(id, code, message) => {
+                    let Some(slot) = self.slots.get_mut(&id) else { continue };
+                    slot.error = Some(StreamError { code, message });
+                    slot.wake();
+                }
+            }
+        }
+        opened
+    }
+}
