@@ -40,7 +40,9 @@ impl Acting {
         match user {
             None if names_others(headers) => Err(refused("the hub says who you are on the member")),
             None => Ok(Acting { identity: Member::User(vouched(caller)), impersonate: Vec::new() }),
-            Some(user) if user.as_bytes() != PASS.as_bytes() || names_others(headers) => Err(refused("the hub says who you are on the member")),
+            Some(user) if user.as_bytes() != PASS.as_bytes() || names_others(headers) => {
+                Err(refused("the hub says who you are on the member"))
+            }
             Some(_) => brought.acting(),
         }
     }
@@ -115,7 +117,8 @@ fn names_others(headers: &HeaderMap) -> bool {
 }
 
 fn refused(why: &str) -> Failure {
-    let remedy = "leave the Impersonate headers (kubectl: --as, --as-group, --as-uid) out, or bring credentials of the member as Clusternet does";
+    let remedy =
+        "leave the Impersonate headers (kubectl: --as, --as-group, --as-uid) out, or bring credentials of the member as Clusternet does";
     Failure::new(403, "Forbidden", format!("impersonation is forbidden: {why}: {remedy}"))
 }
 

@@ -12,7 +12,11 @@ use crate::api::failure::Failure;
 /// The refusal for a stream that broke with `error`; `cluster` for the sentence.
 pub fn failure(error: &io::Error, method: &Method, cluster: &str) -> Failure {
     if error.kind() == io::ErrorKind::InvalidInput {
-        return Failure::new(431, "RequestHeaderFieldsTooLarge", format!("path and headers are larger than the {MAX_HEAD} bytes that cross"));
+        return Failure::new(
+            431,
+            "RequestHeaderFieldsTooLarge",
+            format!("path and headers are larger than the {MAX_HEAD} bytes that cross"),
+        );
     }
     let (code, why) = match StreamError::of(error) {
         Some(found) => (found.code, found.message.as_str()),

@@ -23,20 +23,41 @@ use super::headers;
 /// Bytes that are handed to the client's connection at once.
 const CHUNK: usize = 16 << 10;
 
+/// A request's body on its way; dropped, it stops. True when the client broke off.
+pub type Upload = AbortOnDropHandle<bool>;
+
 /// Sends a request's body, and its end. Where the client breaks off, so does the stream.
-pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> AbortOnDropHandle<()> {
+pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Upload {
     AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return to.reset(Code::Cancelled, "the client broke off its request") };
+            let Ok(frame) = frame else {
+                to.reset(Code::Cancelled, "the client broke off its request");
+                return true;
+            };
             let Some(data) = frame.data_ref() else { continue };
             if to.write_all(data).await.is_err() {
                 // The answer, or its absence, says why.
-                return;
+                return false;
             }
             entry.up(data.len());
         }
         let _ = to.shutdown().await;
+        false
     }))
+}
+
+/// The head of the answer; `None` when the client breaks off its request before.
+pub async fn head(from: &mut Reader, upload: &mut Upload) -> Option<io::Result<ResponseHead>> {
+    let broken_off = async {
+        if !upload.await.unwrap_or(false) {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = broken_off => None,
+        head = from.read_head() => Some(head),
+    }
 }
 
 /// The answer as far as its head says it; `None` for one that HTTP does not know.
@@ -55,11 +76,9 @@ pub fn answer(head: ResponseHead, method: &Method, down: Download) -> Option<Res
 /// The answer's body. Dropped before its end, it ends the stream.
 pub struct Download {
     pub from: Reader,
-    /// Goes on while the answer does.
-    pub upload: Option<AbortOnDropHandle<()>>,
     pub entry: Arc<Entry>,
-    /// Among all requests under way.
-    pub place: OwnedSemaphorePermit,
+    /// The upload, which goes on while the answer does, and the place among all requests under way.
+    pub _held: (Upload, OwnedSemaphorePermit),
 }
 
 impl hyper::body::Body for Download {

@@ -13,8 +13,17 @@ pub const MAX_NAME: usize = 256;
 pub const MAX_HEADERS: usize = 100;
 
 /// Of one connection only, beside those that `Connection` names.
-const HOP_BY_HOP: [&str; 9] =
-    ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Between client and hub only.
 const OF_THE_HUB: [&str; 5] = ["authorization", "expect", "forwarded", "host", "via"];

@@ -8,7 +8,7 @@
 //! member is kept or logged; a client that goes away ends its stream.
 
 mod acting;
-pub mod audit;
+mod audit;
 mod broken;
 mod exchange;
 mod headers;
@@ -38,7 +38,8 @@ use streams::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::acting::Acting;
-use self::audit::{Entry, Log};
+use self::audit::Entry;
+pub use self::audit::Log as AuditLog;
 use self::exchange::Download;
 pub use self::links::Links;
 pub use self::members::Members;
@@ -57,13 +58,13 @@ pub struct Gateway(Arc<Inner>);
 struct Inner {
     state: ApiState,
     members: Members,
-    log: Arc<Log>,
+    log: Arc<AuditLog>,
     places: Arc<Semaphore>,
 }
 
 impl Gateway {
     /// Serves callers whom `state` knows.
-    pub fn new(state: ApiState, members: Members, log: Log) -> Gateway {
+    pub fn new(state: ApiState, members: Members, log: AuditLog) -> Gateway {
         Gateway(Arc::new(Inner { state, members, log: Arc::new(log), places: Arc::new(Semaphore::new(MAX_STREAMS)) }))
     }
 }
@@ -109,7 +110,8 @@ impl Gateway {
         let cluster = member.key.to_string();
         entry.note(|record| record.cluster.clone_from(&cluster));
         let endpoint = self.0.members.endpoint(&member, wait).await?;
-        let place = self.0.places.clone().try_acquire_owned().map_err(|_| too_many(&format!("the hub serves {MAX_STREAMS} requests at once")))?;
+        let place =
+            self.0.places.clone().try_acquire_owned().map_err(|_| too_many(&format!("the hub serves {MAX_STREAMS} requests at once")))?;
         let stream = endpoint.open().map_err(|error| too_many(&format!("{cluster}: {error}")))?;
         let head = RequestHead {
             method: request.method().as_str().to_owned(),
@@ -173,9 +175,11 @@ impl Call {
         let sent = self.stream.write_head(head).await;
         sent.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
         let (mut from, to) = self.stream.into_split();
-        let upload = Some(exchange::upload(body, to, self.entry.clone()));
-        let head = from.read_head::<ResponseHead>().await.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
-        let down = Download { from, upload, entry: self.entry, place: self.place };
+        let mut upload = exchange::upload(body, to, self.entry.clone());
+        let head = exchange::head(&mut from, &mut upload).await;
+        let head = head.ok_or_else(|| Failure::bad_request("the body broke off"))?;
+        let head = head.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
+        let down = Download { from, entry: self.entry, _held: (upload, self.place) };
         exchange::answer(head, &self.method, down).ok_or_else(|| no_http(&self.cluster))
     }
 
@@ -185,8 +189,8 @@ impl Call {
         let head: ResponseHead = self.stream.read_head().await.map_err(broke)?;
         if head.status != u32::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()) {
             let (from, to) = self.stream.into_split();
-            let upload = Some(exchange::upload(Body::empty(), to, self.entry.clone()));
-            let down = Download { from, upload, entry: self.entry, place: self.place };
+            let upload = exchange::upload(Body::empty(), to, self.entry.clone());
+            let down = Download { from, entry: self.entry, _held: (upload, self.place) };
             return exchange::answer(head, &self.method, down).ok_or_else(|| no_http(&self.cluster));
         }
         let response = switching(head, upgrade.protocol);

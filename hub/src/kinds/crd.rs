@@ -15,16 +15,8 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 
 /// The structural `openAPIV3Schema` of each own kind, by kind.
 pub fn schemas() -> BTreeMap<&'static str, Value> {
-    const KINDS: [&str; 8] = [
-        "ClusterRegistrationRequest",
-        "Globalization",
-        "JoinToken",
-        "Localization",
-        "ManagedCluster",
-        "Manifest",
-        "Subscription",
-        "User",
-    ];
+    const KINDS: [&str; 8] =
+        ["ClusterRegistrationRequest", "Globalization", "JoinToken", "Localization", "ManagedCluster", "Manifest", "Subscription", "User"];
     let schema_of = |mut crd: Value| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
     KINDS.into_iter().zip(documents().into_iter().map(schema_of)).collect()
 }

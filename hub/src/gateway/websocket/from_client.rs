@@ -15,7 +15,11 @@ enum State {
     Head(Partial),
     /// So many bytes of payload still pass.
     Passing(u64),
-    Ping { head: Head, mask: [u8; 4], payload: Vec<u8> },
+    Ping {
+        head: Head,
+        mask: [u8; 4],
+        payload: Vec<u8>,
+    },
 }
 
 impl Default for FromClient {

@@ -25,7 +25,10 @@ pub struct FromServer {
 enum State {
     Head(Partial),
     /// So many bytes are missing of the frame that is held.
-    Holding { left: u64, opcode: u8 },
+    Holding {
+        left: u64,
+        opcode: u8,
+    },
     /// So many bytes still pass of one that is too large to be held.
     Passing(u64),
 }

@@ -121,7 +121,8 @@ fn any_bytes_pass_in_both_directions_however_they_are_split() {
 
 #[test]
 fn a_pong_stands_between_two_frames_and_never_in_one() {
-    let frames = [from_server(0x82, &[1; 300]), from_server(0x82, &vec![2; 140_000]), from_server(0x81, b"x"), from_server(0x82, &[3; 100_000])];
+    let frames =
+        [from_server(0x82, &[1; 300]), from_server(0x82, &vec![2; 140_000]), from_server(0x81, b"x"), from_server(0x82, &[3; 100_000])];
     let all = frames.concat();
     for seed in 0..300 {
         let mut random = fastrand::Rng::with_seed(seed);
