@@ -33,17 +33,15 @@ impl Acting {
     /// 403 for impersonation that the hub does not do, 400 for credentials that cannot be read.
     pub fn of(caller: &Identity, headers: &HeaderMap) -> Result<Acting, Failure> {
         let brought = Brought::read(headers)?;
-        let user = headers.get("impersonate-user");
-        if user.is_none() && !brought.is_empty() {
-            return Err(refused("credentials of a member come with the header 'Impersonate-User: clusternet'"));
+        let mut users = headers.get_all("impersonate-user").iter();
+        let passes = headers.contains_key("impersonate-user");
+        if users.any(|user| user.as_bytes() != PASS.as_bytes()) || names_others(headers) {
+            return Err(refused("the hub says who you are on the member"));
         }
-        match user {
-            None if names_others(headers) => Err(refused("the hub says who you are on the member")),
-            None => Ok(Acting { identity: Member::User(vouched(caller)), impersonate: Vec::new() }),
-            Some(user) if user.as_bytes() != PASS.as_bytes() || names_others(headers) => {
-                Err(refused("the hub says who you are on the member"))
-            }
-            Some(_) => brought.acting(),
+        match passes {
+            true => brought.acting(),
+            false if brought.is_empty() => Ok(Acting { identity: Member::User(vouched(caller)), impersonate: Vec::new() }),
+            false => Err(refused("credentials of a member come with the header 'Impersonate-User: clusternet'")),
         }
     }
 
@@ -78,9 +76,11 @@ impl Brought {
         for (name, value) in headers {
             let name = percent_decode_str(name.as_str()).decode_utf8_lossy().to_ascii_lowercase();
             match name.strip_prefix(EXTRA).unwrap_or(&name) {
-                "clusternet-token" if name.starts_with(EXTRA) => brought.token = Some(text("token", value)?),
-                "clusternet-certificate" if name.starts_with(EXTRA) => brought.certificate = Some(pem("certificate", value)?),
-                "clusternet-privatekey" if name.starts_with(EXTRA) => brought.key = Some(pem("privatekey", value)?),
+                "clusternet-token" if name.starts_with(EXTRA) => once("Token", &mut brought.token, text("Token", value)?)?,
+                "clusternet-certificate" if name.starts_with(EXTRA) => {
+                    once("Certificate", &mut brought.certificate, pem("Certificate", value)?)?;
+                }
+                "clusternet-privatekey" if name.starts_with(EXTRA) => once("PrivateKey", &mut brought.key, pem("PrivateKey", value)?)?,
                 other if other.starts_with("clusternet-impersonate-") => {
                     let name = other.trim_start_matches("clusternet-").to_owned();
                     brought.impersonate.push(Header { name, value: value.as_bytes().to_vec() });
@@ -120,6 +120,14 @@ fn refused(why: &str) -> Failure {
     let remedy =
         "leave the Impersonate headers (kubectl: --as, --as-group, --as-uid) out, or bring credentials of the member as Clusternet does";
     Failure::new(403, "Forbidden", format!("impersonation is forbidden: {why}: {remedy}"))
+}
+
+/// Of two, nobody could say which counts.
+fn once<T>(what: &str, place: &mut Option<T>, value: T) -> Result<(), Failure> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Failure::bad_request(format!("Impersonate-Extra-Clusternet-{what} is there twice"))),
+    }
 }
 
 fn text(what: &str, value: &HeaderValue) -> Result<String, Failure> {
@@ -190,6 +198,7 @@ mod tests {
             &[("clusternet-impersonate-user", "root")],
             &[("impersonate-extra-clusternet-token", "t")],
             &[("impersonate-%67roup", "x")],
+            &[("impersonate-user", "clusternet"), ("impersonate-user", "root"), ("impersonate-extra-clusternet-token", "t")],
         ] {
             assert_eq!(acting(pairs).map(drop), Err(403), "{pairs:?}");
         }
@@ -204,6 +213,7 @@ mod tests {
             &[user, ("impersonate-extra-clusternet-certificate", CERTIFICATE)],
             &[user, ("impersonate-extra-clusternet-certificate", "!")],
             &[user, ("impersonate-extra-clusternet-token", "")],
+            &[user, ("impersonate-extra-clusternet-token", "t"), ("impersonate-extra-clusternet-token", "u")],
             &[user, ("impersonate-extra-clusternet-token", "t"), ("impersonate-extra-clusternet-privatekey", CERTIFICATE)],
         ] {
             assert_eq!(acting(pairs).map(drop), Err(400), "{pairs:?}");

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use streams::{Code, Reader, Writer};
+use streams::{Reader, Writer};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,14 +26,11 @@ const CHUNK: usize = 16 << 10;
 /// A request's body on its way; dropped, it stops. True when the client broke off.
 pub type Upload = AbortOnDropHandle<bool>;
 
-/// Sends a request's body, and its end. Where the client breaks off, so does the stream.
+/// Sends a request's body, and its end; no end where the client breaks off.
 pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Upload {
     AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                to.reset(Code::Cancelled, "the client broke off its request");
-                return true;
-            };
+            let Ok(frame) = frame else { return true };
             let Some(data) = frame.data_ref() else { continue };
             if to.write_all(data).await.is_err() {
                 // The answer, or its absence, says why.

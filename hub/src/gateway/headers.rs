@@ -34,6 +34,17 @@ const IDENTITY_PREFIXES: [&str; 4] = ["impersonate-", "x-remote-", "x-forwarded-
 /// The subprotocol in which a WebSocket of a browser carries a token.
 pub const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
+/// Refuses an HTTP/1.1 request that does not name one host; proxies in between would choose another.
+///
+/// # Errors
+/// 400.
+pub fn one_host(headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.get_all(header::HOST).iter().count() {
+        1 => Ok(()),
+        found => Err(Failure::bad_request(format!("{found} Host headers: send one"))),
+    }
+}
+
 /// The headers of a request that the member sees.
 ///
 /// # Errors

@@ -101,6 +101,9 @@ impl Gateway {
         let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
         note(entry, &request, query.as_deref(), upgrade.is_some());
         allowed(request.method())?;
+        if request.version() == Version::HTTP_11 {
+            headers::one_host(request.headers())?;
+        }
         let route = Route::parse(request.uri().path())?;
         entry.note(|record| (record.path, record.host) = (route.path.clone(), route.authority.clone()));
         let acting = Acting::of(caller, request.headers())?;
