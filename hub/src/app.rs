@@ -113,7 +113,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let directory = Directory::default();
     let registering =
         registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
-    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
+    let streams = sync::Streams::new(config.stream_limits());
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions, streams.clone());
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
@@ -154,6 +155,7 @@ fn start_controllers(
     registering: registration::Config,
     used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
+    streams: sync::Streams,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
     let (plans_sender, plans) = latest::channel();
@@ -172,7 +174,7 @@ fn start_controllers(
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words, streams }
 }
 
 struct Tasks {
