@@ -44,6 +44,7 @@ mod scratch;
 mod spawner;
 pub mod strangers;
 mod sweep;
+mod through;
 mod watch;
 mod webhook;
 
@@ -62,5 +63,6 @@ pub use relay::{Relay, Traffic};
 pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
 pub use sweep::leftovers;
+pub use through::Through;
 pub use watch::{Event, Watch};
 pub use webhook::Webhook;
