@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{self, ApiState, Authenticator, Identity};
 use crate::bus::gate::roster::KeyUse;
 use crate::bus::gate::tls::Material;
-use crate::cli::{self, Command};
+use crate::cli;
 use crate::config::{Config, Flags};
 use crate::controller::live::View;
 use crate::controller::registration::{Directory, Issuing};
@@ -47,32 +47,13 @@ pub fn main(flags: &Flags) -> ExitCode {
         }
     };
     if let Some(command) = &flags.command {
-        return print(&config, command);
+        return cli::print("clusternet-hub", cli::run(&config, command));
     }
     telemetry::init(&config);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("clusternet-hub: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Does a command and prints what it says.
-fn print(config: &Config, command: &Command) -> ExitCode {
-    let print = async {
-        rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
-        cli::run(config, command).await
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(print)) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
         Err(error) => {
             eprintln!("clusternet-hub: {error:#}");
             ExitCode::FAILURE

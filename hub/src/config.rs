@@ -209,6 +209,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Asked;
 
     fn read(arguments: &[&str]) -> anyhow::Result<Config> {
         Config::read(&Flags::parse_from([&["clusternet-hub"], arguments].concat()))
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn render_takes_the_same_folder_as_the_hub() {
         let flags = Flags::parse_from(["clusternet-hub", "render", "app", "-n", "shop", "--cluster", "ns/a", "--data-dir", "/data"]);
-        let Some(Command::Render(args)) = &flags.command else { panic!("render") };
+        let Some(Command::Asked(Asked::Render(args))) = &flags.command else { panic!("render") };
         assert_eq!((args.subscription.as_str(), args.namespace.as_str(), args.cluster.as_str()), ("app", "shop", "ns/a"));
         assert_eq!(Config::read(&flags).unwrap().data_dir, PathBuf::from("/data"));
     }
