@@ -24,6 +24,7 @@ use crate::controller::{events, expiry, keys, labels, latest, planner, registrat
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::core::guard::fleet::Words;
+use crate::core::reserved::Reserved;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
@@ -93,13 +94,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let directory = Directory::default();
     let registering =
         registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
-    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions, config.reserved());
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
-    let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
+    let client = api::client(&state, Identity::admin("system:hub-enrolment"));
+    let enrolment = Enrolment::new(client, authority.clone(), directory, &hash, config.reserved());
     let router = enrol::router(enrolment).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
     let kubeconfig = folder.announce(&endpoints, &authority.borrow().pem(), &admin)?;
@@ -131,6 +133,7 @@ fn start_controllers(
     registering: registration::Config,
     used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
+    reserved: Reserved,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
     let (plans_sender, plans) = latest::channel();
@@ -147,7 +150,7 @@ fn start_controllers(
     let recorder = events::Recorder::default();
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
-    tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
+    tasks.spawn("labels", labels::run(client.clone(), reserved, tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
     sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
 }

@@ -10,6 +10,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Command, duration};
+use crate::core::reserved::{self, Reserved};
 use crate::tls::Given;
 
 /// clusternet-hub: one API for a fleet of clusters.
@@ -76,6 +77,11 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guard_fleet_share: Option<u8>,
+    /// Label, KEY, or all labels of a domain and of those below it, DOMAIN/, that no cluster may give itself; tokens and people may; may
+    /// stand several times [default: node-restriction.kubernetes.io/ and hub.clusternet.io/].
+    #[arg(long = "reserved-label", value_name = "LABEL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reserved_labels: Vec<String>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +109,7 @@ pub struct Config {
     pub insecure_bus: bool,
     pub guard_share: u8,
     pub guard_fleet_share: u8,
+    pub reserved_labels: Vec<String>,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -131,6 +138,7 @@ impl Default for Config {
             insecure_bus: false,
             guard_share: 50,
             guard_fleet_share: 20,
+            reserved_labels: reserved::DEFAULT.map(str::to_owned).to_vec(),
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -170,6 +178,11 @@ impl Config {
         duration::parse(&self.agent_certificate_lifetime).unwrap_or(LEAST_LIFETIME)
     }
 
+    /// The labels that no cluster may give itself.
+    pub fn reserved(&self) -> Reserved {
+        Reserved::parse(&self.reserved_labels).unwrap_or_default()
+    }
+
     /// The CA that is kept elsewhere.
     pub fn given_ca(&self) -> Option<Given> {
         Some(Given { certificate: self.ca_cert.clone()?, key: self.ca_key.clone()? })
@@ -198,6 +211,9 @@ impl Config {
             if share > 100 {
                 wrong.push(format!("{name}: {share} is no percentage: use 1 to 100, or 0 to hold nothing"));
             }
+        }
+        if let Err(why) = Reserved::parse(&self.reserved_labels) {
+            wrong.push(format!("reserved_labels: {why}"));
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));
@@ -243,7 +259,10 @@ mod tests {
         std::fs::write(file.path(), "api_lisen = \"127.0.0.1:1\"").unwrap();
         let error = read(&["--config", file.path().to_str().unwrap()]).unwrap_err().to_string();
         assert!(error.contains("api_lisen"), "{error}");
-        let error = read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1", "--guard-share", "101"]).unwrap_err().to_string();
-        assert_eq!(error.lines().count(), 3, "{error}");
+        let error =
+            read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1", "--guard-share", "101", "--reserved-label", "a b"])
+                .unwrap_err()
+                .to_string();
+        assert_eq!(error.lines().count(), 4, "{error}");
     }
 }
