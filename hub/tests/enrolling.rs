@@ -27,12 +27,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
+/// How long a hub may take to read its clusters.
+const LISTED: Duration = Duration::from_secs(20);
 const HERE: [u8; 4] = [10, 0, 0, 7];
 
 /// A hub without sockets: its API, the registration controller, and the paths under test.
 struct Hub {
     router: Router,
     client: Client,
+    directory: Directory,
     _folder: tempfile::TempDir,
     _authority: watch::Sender<Arc<Authority>>,
     _stop: tokio_util::sync::DropGuard,
@@ -49,8 +52,8 @@ fn hub() -> Hub {
     let bus_address = "mqtts://hub:8883".to_owned();
     let config = registration::Config { real_namespaces: false, bus_address, issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory, &[7; 32], Reserved::default()));
-    Hub { router, client, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
+    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory.clone(), &[7; 32], Reserved::default()));
+    Hub { router, client, directory, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
 }
 
 /// What a machine has: a key it asks a certificate for, and what it was given before.
@@ -94,6 +97,12 @@ impl Hub {
     }
 
     async fn send(&self, peer: [u8; 4], path: &str, token: Option<&str>, proof: Option<String>, body: Vec<u8>) -> (StatusCode, Value) {
+        let listed = async {
+            while self.directory.find(ID).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LISTED, listed).await.expect("the hub has read its clusters: before, it asks everybody to come again");
         let mut request = Request::post(path).extension(PeerAddress(IpAddr::from(peer)));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
