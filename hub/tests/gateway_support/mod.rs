@@ -15,9 +15,10 @@ use hub::controller::registration::{self, Directory, Issuing};
 use hub::core::contact::{Contacts, Heard};
 use hub::core::id::ClusterKey;
 use hub::enrol::token::{Fresh, hashed};
-use hub::gateway::{AuditLog, Gateway, Links, Members};
+use hub::gateway::{AuditLog, Gateway, Members};
 use hub::kinds::{ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, User, UserSpec};
 use hub::store::Store;
+use hub::sync::Streams;
 use hub::tls::{Authority, HUB_NAME, Served, server_config};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -44,7 +45,7 @@ pub struct Gate {
     pub client: Client,
     pub state: ApiState,
     pub folder: tempfile::TempDir,
-    pub links: Links,
+    pub streams: Streams,
     pub contacts: Arc<Contacts>,
     directory: Directory,
     tls: Arc<ClientConfig>,
@@ -61,8 +62,8 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(limits: Limits) -> Link {
-        Link { hub: Endpoint::new(Role::Hub, limits), agent: Endpoint::new(Role::Agent, limits), carrier: None }
+    fn new(hub: Endpoint, limits: Limits) -> Link {
+        Link { hub, agent: Endpoint::new(Role::Agent, limits), carrier: None }
     }
 
     pub async fn up(&mut self) {
@@ -100,6 +101,10 @@ impl Link {
 }
 
 pub async fn gate() -> Gate {
+    gate_with(Limits::default()).await
+}
+
+async fn gate_with(limits: Limits) -> Gate {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("an empty folder");
@@ -115,8 +120,8 @@ pub async fn gate() -> Gate {
     let issuing = Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: "hub".to_owned() };
     let config = registration::Config { real_namespaces: false, bus_address: "mqtts://h:1".into(), issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let (links, contacts) = (Links::default(), Arc::<Contacts>::default());
-    let members = Members { directory: directory.clone(), links: links.clone(), contacts: contacts.clone(), store };
+    let (streams, contacts) = (Streams::new(limits), Arc::<Contacts>::default());
+    let members = Members { directory: directory.clone(), streams: streams.clone(), contacts: contacts.clone(), store };
     let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path()).expect("writable"));
     let router = hub::gateway::router(gateway).fallback_service(hub::api::router(state.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -124,7 +129,7 @@ pub async fn gate() -> Gate {
     tokio::spawn(hub::https::serve(listener, server_config(served), router, stop.clone()));
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     until("the clusters are listed", || directory.find(ID).is_some()).await;
-    Gate { addr, client, state, folder, links, contacts, directory, tls, ca, _authority: sender, _stop: stop.drop_guard() }
+    Gate { addr, client, state, folder, streams, contacts, directory, tls, ca, _authority: sender, _stop: stop.drop_guard() }
 }
 
 /// A gate, a connected cluster `ns/shop-1` and its link.
@@ -133,23 +138,23 @@ pub async fn with_cluster() -> (Gate, Link) {
 }
 
 pub async fn with_limits(limits: Limits) -> (Gate, Link) {
-    let gate = gate().await;
-    let mut link = Link::new(limits);
-    gate.cluster("ns", "shop-1", ID, "aaaaaaaa", &link).await;
+    let gate = gate_with(limits).await;
+    let hub = gate.cluster("ns", "shop-1", ID, "aaaaaaaa").await;
+    let mut link = Link::new(hub, limits);
     link.up().await;
     (gate, link)
 }
 
 impl Gate {
-    pub async fn cluster(&self, namespace: &str, name: &str, id: &str, sid: &str, link: &Link) {
+    pub async fn cluster(&self, namespace: &str, name: &str, id: &str, sid: &str) -> Endpoint {
         let spec = ManagedClusterSpec { cluster_id: id.into(), sync_mode: "Pull".into(), ..ManagedClusterSpec::default() };
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace);
         api.create(&PostParams::default(), &ManagedCluster::new(name, spec)).await.expect("created");
         let status = ManagedClusterStatus { sid: Some(sid.into()), ..ManagedClusterStatus::default() };
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.expect("status");
-        self.links.set(Sid::parse(sid).expect("a bus id"), link.hub.clone());
         let key = ClusterKey::new(namespace, name);
         until("the cluster is known", || self.directory.sid(&key).is_some()).await;
+        self.streams.of(Sid::parse(sid).expect("a bus id"))
     }
 
     pub fn heard(&self, name: &str, ago: i64) {

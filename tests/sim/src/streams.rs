@@ -143,7 +143,11 @@ impl World {
             }
             self.step()?;
         }
-        if self.is_over() { Ok(()) } else { Err(format!("something is left: {} and {} streams", self.hub.mux.streams(), self.agent.mux.streams())) }
+        if self.is_over() {
+            Ok(())
+        } else {
+            Err(format!("something is left: {} and {} streams", self.hub.mux.streams(), self.agent.mux.streams()))
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -165,7 +169,8 @@ impl World {
         self.linked = true;
         self.wires = Default::default();
         let (up, down) = (key(self.sessions, 1), key(self.sessions, 2));
-        let session = |peer, send: &Key, receive: &Key| Session { peer, send: send.clone(), receive: receive.clone(), max_frame: MAX_FRAME };
+        let session =
+            |peer, send: &Key, receive: &Key| Session { peer, send: send.clone(), receive: receive.clone(), max_frame: MAX_FRAME };
         self.hub.mux.connected(session(self.agent.life, &down, &up), self.now);
         self.agent.mux.connected(session(self.hub.life, &up, &down), self.now);
     }
