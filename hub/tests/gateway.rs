@@ -291,7 +291,7 @@ async fn a_client_that_goes_away_ends_its_stream() {
         connection.write_all(request.as_bytes()).await.unwrap();
         assert_eq!(ends.recv().await.as_deref(), Some("begun"));
         let mut got = Vec::new();
-        while request == watch && !got.ends_with(b"begun\r\n") {
+        while request != half && !got.ends_with(b"begun\r\n") {
             assert!(tokio::time::timeout(PATIENCE, connection.read_buf(&mut got)).await.expect("an answer").unwrap() > 0);
         }
         drop(connection);
@@ -304,23 +304,35 @@ async fn a_client_that_goes_away_ends_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_waits_for_an_answer_and_goes_away_ends_its_stream() {
+async fn a_client_that_waits_or_watches_and_goes_away_ends_its_stream() {
     let (gate, link) = with_cluster().await;
-    let (sender, mut ends) = mpsc::channel(4);
-    link.perform(move |stream, _| {
+    let (sender, mut begun) = mpsc::channel(4);
+    link.perform(move |mut stream, head| {
         let sender = sender.clone();
         async move {
+            if head.path == "/watch" {
+                stream.write_head(&answer(200, &[])).await.unwrap();
+                stream.write_all(b"begun").await.unwrap();
+            }
             sender.send(()).await.unwrap();
             std::future::pending::<()>().await;
             drop(stream);
         }
     });
-    let mut connection = gate.connect().await;
-    connection.write_all(b"GET /clusters/shop-1/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer admin-token\r\n\r\n").await.unwrap();
-    ends.recv().await.unwrap();
-    drop(connection);
-    until("nothing is left", || link.hub.counts().handles == 0).await;
-    assert_eq!(gate.audit(1).await[0]["code"], Value::Null);
+    for path in ["wait", "watch"] {
+        let mut connection = gate.connect().await;
+        let request = format!("GET /clusters/shop-1/{path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer admin-token\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        begun.recv().await.unwrap();
+        let mut got = Vec::new();
+        while path == "watch" && !got.ends_with(b"begun\r\n") {
+            assert!(tokio::time::timeout(PATIENCE, connection.read_buf(&mut got)).await.expect("an answer").unwrap() > 0);
+        }
+        drop(connection);
+        until("nothing is left", || link.hub.counts().handles == 0).await;
+    }
+    let codes: Vec<Value> = gate.audit(2).await.iter().map(|line| line["code"].clone()).collect();
+    assert_eq!(codes, [Value::Null, json!(200)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
