@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::facts::{Settings, are_networks};
 use crate::enrol::http::Hub;
+use crate::proxy;
 use crate::trust::token::Token;
 
 /// clusternet-agent: applies on this cluster what the hub wants, also while the hub is away.
@@ -95,6 +96,26 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     service_cidr: Option<String>,
+    /// Whether kubectl may come in over the bus: `on` or `off` [default: on].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<String>,
+    /// What may be reached over the bus beside the API server, HOST, ADDRESS or NETWORK/BITS with :PORT or without; may stand several times.
+    #[arg(long = "proxy-allow")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    proxy_allow: Vec<String>,
+    /// What is never done for the hub, as group=hub:interns,method=DELETE or path=*/pods/*/exec; may stand several times.
+    #[arg(long = "proxy-deny")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    proxy_deny: Vec<String>,
+    /// File with the CAs of https servers that are allowed, PEM [default: the system's].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_ca: Option<PathBuf>,
+    /// Requests over the bus that are performed at once [default: 500].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_streams: Option<usize>,
     /// Log lines as `text` or `json`.
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +176,11 @@ pub struct Config {
     pub use_metrics_server: bool,
     pub cluster_cidr: Option<String>,
     pub service_cidr: Option<String>,
+    pub proxy: Proxy,
+    pub proxy_allow: Vec<String>,
+    pub proxy_deny: Vec<String>,
+    pub proxy_ca: Option<PathBuf>,
+    pub proxy_streams: usize,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -168,6 +194,15 @@ pub enum Adopt {
     Yes,
     /// They are left alone and reported.
     Report,
+}
+
+/// Whether kubectl may come in over the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proxy {
+    #[default]
+    On,
+    Off,
 }
 
 /// How log lines are written.
@@ -200,6 +235,11 @@ impl Default for Config {
             use_metrics_server: facts.use_metrics_server,
             cluster_cidr: facts.cluster_cidr,
             service_cidr: facts.service_cidr,
+            proxy: Proxy::On,
+            proxy_allow: Vec::new(),
+            proxy_deny: Vec::new(),
+            proxy_ca: None,
+            proxy_streams: proxy::AT_ONCE,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -248,6 +288,21 @@ impl Config {
         }
     }
 
+    /// What the proxy may do; `None` where it is off.
+    ///
+    /// # Errors
+    /// An entry of a list that is none.
+    pub fn proxy(&self) -> Result<Option<proxy::Settings>, String> {
+        if self.proxy == Proxy::Off {
+            return Ok(None);
+        }
+        let allow = self.proxy_allow.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+        let deny = self.proxy_deny.iter().map(|text| text.parse()).collect::<Result<_, _>>();
+        let allow = allow.map_err(|why| format!("proxy_allow: {why}"))?;
+        let deny = deny.map_err(|why| format!("proxy_deny: {why}"))?;
+        Ok(Some(proxy::Settings { allow, deny, ca: self.proxy_ca.clone(), at_once: self.proxy_streams }))
+    }
+
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if let Some(why) = self.hub.as_ref().and_then(|hub| Hub::parse(hub).err()) {
@@ -281,6 +336,10 @@ impl Config {
             if let Some(text) = networks.as_ref().filter(|text| !are_networks(text)) {
                 wrong.push(format!("{setting}: {text:?} must be networks separated by commas, as 10.244.0.0/16"));
             }
+        }
+        wrong.extend(self.proxy().err());
+        if !(1..=16_384).contains(&self.proxy_streams) {
+            wrong.push(format!("proxy_streams: {} must be from 1 to 16384", self.proxy_streams));
         }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!(
@@ -331,6 +390,18 @@ mod tests {
         let facts = read(&[&given[..], &["--cluster-cidr", "10.0.0.0/8,fd00::/48"]].concat()).unwrap().facts();
         assert_eq!((facts.label_prefixes, facts.label_threshold), (vec!["a/".to_owned(), "b/".into()], 0.5));
         for odd in [["--labels-aggregate-threshold", "0"], ["--labels-aggregate-prefix", ""], ["--service-cidr", "10.0.0.0"]] {
+            assert!(read(&odd).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn the_proxy_is_on_and_closed_by_default_and_wrong_entries_are_refused() {
+        assert_eq!(read(&[]).unwrap().proxy().unwrap(), Some(proxy::Settings::default()));
+        assert_eq!(read(&["--proxy", "off"]).unwrap().proxy().unwrap(), None);
+        let given = ["--proxy-allow", "web.shop.svc:80", "--proxy-allow", "10.0.0.0/8", "--proxy-deny", "path=*/pods/*/exec"];
+        let settings = read(&given).unwrap().proxy().unwrap().unwrap();
+        assert_eq!((settings.allow.len(), settings.deny.len(), settings.at_once), (2, 1, 500));
+        for odd in [["--proxy", "perhaps"], ["--proxy-allow", "0.0.0.0/0"], ["--proxy-deny", "exec"], ["--proxy-streams", "0"]] {
             assert!(read(&odd).is_err(), "{odd:?}");
         }
     }

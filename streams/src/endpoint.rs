@@ -56,11 +56,13 @@ pub(crate) struct Slot {
     error: Option<StreamError>,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// Waits for the error only.
+    watcher: Option<Waker>,
 }
 
 impl Slot {
     fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+        self.reader.take().into_iter().chain(self.writer.take()).chain(self.watcher.take()).for_each(Waker::wake);
     }
 }
 
@@ -247,6 +249,19 @@ impl Shared {
                 drop(state);
                 self.outgoing.notify_one();
                 Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    /// Waits for the stream's end before its time; for ever when it ends in order.
+    pub fn poll_broken(&self, id: u64, context: &mut Context<'_>) -> Poll<StreamError> {
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(&id) else { return Poll::Pending };
+        match &slot.error {
+            Some(error) => Poll::Ready(error.clone()),
+            None => {
+                slot.watcher = Some(context.waker().clone());
+                Poll::Pending
             }
         }
     }

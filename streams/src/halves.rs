@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::endpoint::Shared;
-use crate::{Code, head};
+use crate::{Code, StreamError, head};
 
 /// One stream. `shutdown` half-closes it; dropped before that, it is reset.
 #[derive(Debug)]
@@ -53,6 +53,12 @@ impl Stream {
         self.writer.reset(code, message);
     }
 
+    /// Resolves when the stream ends before its time, also while nobody reads or writes it; for one who waits.
+    pub fn broken(&self) -> impl Future<Output = StreamError> + Send + use<> {
+        let (shared, id) = (self.reader.0.shared.clone(), self.id());
+        std::future::poll_fn(move |context| shared.poll_broken(id, context))
+    }
+
     pub fn into_split(self) -> (Reader, Writer) {
         (self.reader, self.writer)
     }
@@ -85,6 +91,14 @@ impl Reader {
 }
 
 impl Writer {
+    /// As [`Stream::write_head`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write_head(&mut self, message: &impl prost::Message) -> io::Result<()> {
+        head::write(self, message).await
+    }
+
     /// Ends the stream in both directions; the peer is told why.
     pub fn reset(&self, code: Code, message: &str) {
         self.0.shared.reset(self.0.id, code, message);

@@ -102,15 +102,23 @@ pub struct Version {
     pub platform: String,
 }
 
+/// Reads where the API server is, and as whom the agent speaks there; touches no network.
+///
+/// # Errors
+/// What is wrong with the file or the pod's service account.
+pub async fn configuration(source: &Source) -> Result<kube::Config, ConnectError> {
+    match source {
+        Source::Kubeconfig(path) => from_file(path).await,
+        Source::InCluster => kube::Config::incluster().map_err(|error| ConnectError::NotInCluster(chain(&error))),
+    }
+}
+
 /// Builds a client without touching the network; call it inside a tokio runtime.
 ///
 /// # Errors
 /// What is wrong with the file or the pod's service account.
 pub async fn connect(source: &Source) -> Result<Api, ConnectError> {
-    let mut config = match source {
-        Source::Kubeconfig(path) => from_file(path).await?,
-        Source::InCluster => kube::Config::incluster().map_err(|error| ConnectError::NotInCluster(chain(&error)))?,
-    };
+    let mut config = configuration(source).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();

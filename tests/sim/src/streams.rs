@@ -143,11 +143,7 @@ impl World {
             }
             self.step()?;
         }
-        if self.is_over() {
-            Ok(())
-        } else {
-            Err(format!("something is left: {} and {} streams", self.hub.mux.streams(), self.agent.mux.streams()))
-        }
+        if self.is_over() { Ok(()) } else { Err(format!("something is left: {:?}; {:?}", self.hub.mux, self.agent.mux)) }
     }
 
     fn is_over(&self) -> bool {
