@@ -71,9 +71,12 @@ impl Members {
     pub async fn endpoint(&self, member: &Member, wait: Option<Duration>) -> Result<Endpoint, Failure> {
         let until = Instant::now() + wait.unwrap_or_default();
         loop {
-            let endpoint = self.streams.of(member.sid);
-            if endpoint.in_session() {
+            if let Some(endpoint) = self.streams.in_session(member.sid) {
                 return Ok(endpoint);
+            }
+            if self.streams.is_off(member.sid) {
+                let why = format!("the agent of cluster {} carries no requests: it runs with --proxy off", member.key);
+                return Err(Failure::new(403, "Forbidden", why));
             }
             if Instant::now() >= until {
                 return Err(self.away(&member.key, wait));
