@@ -29,6 +29,7 @@ mod cgroup;
 mod command;
 mod containers;
 mod control_plane;
+pub mod hostile_http;
 mod hub;
 mod kubectl;
 mod member;

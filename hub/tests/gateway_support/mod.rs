@@ -187,7 +187,7 @@ impl Gate {
     pub async fn raw(&self, bytes: &[u8]) -> Answer {
         let mut connection = self.connect().await;
         // The hub may close before it has read everything.
-        let _ = connection.write_all(bytes).await;
+        let _ = connection.write_all(bytes).await.is_ok() && connection.flush().await.is_ok();
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("an end");
         Answer::read(&answer, read.is_ok())
