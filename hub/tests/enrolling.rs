@@ -32,6 +32,7 @@ const HERE: [u8; 4] = [10, 0, 0, 7];
 struct Hub {
     router: Router,
     client: Client,
+    directory: Directory,
     _folder: tempfile::TempDir,
     _authority: watch::Sender<Arc<Authority>>,
     _stop: tokio_util::sync::DropGuard,
@@ -48,8 +49,8 @@ fn hub() -> Hub {
     let bus_address = "mqtts://hub:8883".to_owned();
     let config = registration::Config { real_namespaces: false, bus_address, issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory, &[7; 32]));
-    Hub { router, client, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
+    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory.clone(), &[7; 32]));
+    Hub { router, client, directory, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
 }
 
 /// What a machine has: a key it asks a certificate for, and what it was given before.
@@ -93,6 +94,13 @@ impl Hub {
     }
 
     async fn send(&self, peer: [u8; 4], path: &str, token: Option<&str>, proof: Option<String>, body: Vec<u8>) -> (StatusCode, Value) {
+        // Before it has read its clusters a hub answers 503, and agents ask again.
+        let listed = async {
+            while self.directory.find(ID).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), listed).await.expect("the clusters are listed");
         let mut request = Request::post(path).extension(PeerAddress(IpAddr::from(peer)));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));

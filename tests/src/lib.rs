@@ -45,6 +45,7 @@ mod scratch;
 mod spawner;
 pub mod strangers;
 mod sweep;
+mod tls_client;
 mod watch;
 mod webhook;
 
@@ -63,5 +64,6 @@ pub use relay::{Relay, Traffic};
 pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
 pub use sweep::leftovers;
+pub use tls_client::TlsClient;
 pub use watch::{Event, Watch};
 pub use webhook::Webhook;

@@ -1,20 +1,12 @@
 //! What hostile clients send to the gateway, sent to a real kube-apiserver as well, and through the gateway to that one: where they differ,
 //! the table says so.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tests::hostile_http::cases;
-use tests::{Agent, Hub, Member};
+use tests::{Agent, Hub, Member, TlsClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -30,40 +22,20 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 subjects: [{kind: ServiceAccount, name: owner, namespace: default}, {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'hub:admins'}]
 ";
 
-/// A server to send bytes to.
-struct Server {
-    address: SocketAddr,
-    name: ServerName<'static>,
-    tls: TlsConnector,
-}
-
-impl Server {
-    fn new(address: SocketAddr, ca: &Path) -> Result<Server> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(ca).context("a CA")? {
-            roots.add(certificate?)?;
-        }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Server { address, name: ServerName::from(address.ip()), tls: TlsConnector::from(Arc::new(config)) })
-    }
-
-    /// The code of the answer to these bytes; 0 when the connection is closed without one.
-    async fn code(&self, bytes: &[u8]) -> Result<u16> {
-        let tcp = TcpStream::connect(self.address).await?;
-        let mut connection = self.tls.connect(self.name.clone(), tcp).await?;
-        // The server may have closed before everything was written.
-        let _ = connection.write_all(bytes).await.is_ok() && connection.flush().await.is_ok();
-        let mut answer = Vec::new();
-        let read = async { while answer.len() < 12 && connection.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} };
-        tokio::time::timeout(PATIENCE, read).await.context("no end")?;
-        let line = String::from_utf8_lossy(answer.get(..12).unwrap_or_default()).into_owned();
-        Ok(line.rsplit(' ').next().and_then(|code| code.parse().ok()).unwrap_or_default())
-    }
+/// The code of the answer to these bytes; 0 when the connection is closed without one.
+async fn code(server: &TlsClient, bytes: &[u8]) -> Result<u16> {
+    let mut connection = server.connect().await?;
+    // The server may have closed before everything was written.
+    let _ = connection.write_all(bytes).await.is_ok() && connection.flush().await.is_ok();
+    let mut answer = Vec::new();
+    let read = async { while answer.len() < 12 && connection.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {} };
+    tokio::time::timeout(PATIENCE, read).await.context("no end")?;
+    let line = String::from_utf8_lossy(answer.get(..12).unwrap_or_default()).into_owned();
+    Ok(line.rsplit(' ').next().and_then(|code| code.parse().ok()).unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_table_holds_for_kube_apiserver_and_for_the_way_through_the_hub() -> Result<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let member = Member::builder("oracle").api_server_only().start().await?;
     let hub = Hub::start(&[&member])?;
     let _agent = Agent::start(&hub, &member)?;
@@ -71,12 +43,12 @@ async fn the_table_holds_for_kube_apiserver_and_for_the_way_through_the_hub() ->
     member.kubectl().apply(OWNER)?;
     let token = member.kubectl().run(["create", "token", "owner", "-n", "default"])?;
     let admin = std::fs::read_to_string(hub.data().join("admin.token"))?;
-    let oracle = Server::new(member.control_plane().address().into(), &member.control_plane().authority().certificate_file())?;
-    let gateway = Server::new(hub.api(), &hub.data().join("ca.crt"))?;
+    let oracle = TlsClient::new(member.control_plane().address().into(), &member.control_plane().authority().certificate_file())?;
+    let gateway = TlsClient::new(hub.api(), &hub.data().join("ca.crt"))?;
     let mut wrong = Vec::new();
     for (direct, through) in cases("", token.trim()).into_iter().zip(cases("/clusters/oracle", admin.trim())) {
-        let found = oracle.code(&direct.bytes).await.with_context(|| format!("kube-apiserver, {}", direct.what))?;
-        let seen = gateway.code(&through.bytes).await.with_context(|| format!("gateway, {}", direct.what))?;
+        let found = code(&oracle, &direct.bytes).await.with_context(|| format!("kube-apiserver, {}", direct.what))?;
+        let seen = code(&gateway, &through.bytes).await.with_context(|| format!("gateway, {}", direct.what))?;
         let expected = if through.gateway == 200 { direct.apiserver } else { through.gateway };
         eprintln!("{:50} kube-apiserver {found}, gateway {seen}", direct.what);
         if (found, seen) != (direct.apiserver, expected) {
