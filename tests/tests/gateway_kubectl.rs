@@ -134,6 +134,8 @@ async fn users_of_the_hub_do_on_a_member_what_the_member_lets_them() -> Result<(
         ensure!(said.contains("impersonation is forbidden"), "{said}");
     }
     ensure!(world.hub.run(&["user", "list"])?.contains("anna"));
+    let table = world.hub.kubectl().run(["get", "users"])?;
+    ensure!(table.contains("GROUPS") && table.contains("dev"), "{table}");
     world.hub.run(&["user", "revoke", "anna"])?;
     let said = refused(&anna, &["get", "--raw", "/api/v1/configmaps"])?;
     ensure!(said.contains("was revoked"), "{said}");
