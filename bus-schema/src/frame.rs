@@ -100,6 +100,12 @@ impl Key {
         Key(Arc::new(LessSafeKey::new(key)))
     }
 
+    /// A key of a simulation, which makes its own sessions.
+    #[cfg(feature = "planted")]
+    pub fn of(bytes: &[u8; 32]) -> Key {
+        Key::new(bytes)
+    }
+
     /// The key that everybody knows: what it seals is a hint that anybody may have given.
     pub fn public() -> Key {
         Key::new(&[0; 32])
@@ -223,6 +229,11 @@ pub struct Sender {
 impl Sender {
     pub fn new(key: Key) -> Sender {
         Sender { key, next: 0 }
+    }
+
+    /// Whether anything was sealed yet.
+    pub fn has_spoken(&self) -> bool {
+        self.next > 0
     }
 
     pub fn seal(&mut self, kind: Kind, message: &impl prost::Message) -> Vec<u8> {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use bus_schema::id::BootId;
 use bus_schema::link::agent::{AgentConfig, AgentEvent};
 use ring::rand::SecureRandom;
+use streams::{Endpoint, Limits, Role};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,8 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let (frame_sender, frames) = mpsc::channel(1);
     let (task_sender, tasks) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
-    let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender };
+    let streams = Endpoint::new(Role::Agent, Limits::default());
+    let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender, streams: streams.clone() };
     let own = Folder::of(&config.data_dir).link()?;
     let keys = registration.trust(own).zip(registration.hash_key());
     let (trust, hash_key) = keys.context("the hub gave no key to seal sessions with; is it older than this agent?")?;
@@ -88,7 +90,15 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let view = tokio::spawn(view::run(gatherer, engine.clone(), stop.clone()));
     let credentials = Credentials::new(&config.data_dir.join("identity"), clock.clone());
     let (renewed, refused) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-    let link = Link { address, sid, credentials, renewed: renewed.clone(), refused: refused.clone(), engine: engine.clone() };
+    let link = Link {
+        address,
+        sid,
+        credentials,
+        renewed: renewed.clone(),
+        refused: refused.clone(),
+        engine: engine.clone(),
+        streams: streams.clone(),
+    };
     let link = tokio::spawn(link.run(frames, stop.clone()));
     let enroller = enroller(&config, config.hub.as_ref().unwrap_or(&registration.hub), &registration.name, &clock)?;
     let renewal = Renewal { enroller, registration, refused: refused.clone(), renewed, vault, engine: engine.clone() };

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus_schema::hash::Hash;
-use bus_schema::id::{Millis, Nonce, ObjectId};
+use bus_schema::id::{Millis, Nonce, ObjectId, SessionId};
 use bus_schema::link::Cache as _;
 use bus_schema::link::agent::{Action, Agent, AgentConfig, AgentEvent, AgentState, ApplyOutcome, Found, Live, RemoveOutcome};
 use bus_schema::message::{Health, Kind};
 use bus_schema::secret::Trust;
 use ring::rand::SecureRandom;
+use streams::Endpoint;
 
 use crate::cache::{Cache, CacheError};
 use crate::failpoint::{Point, hit};
@@ -86,6 +87,8 @@ pub struct Outputs {
     pub frames: tokio::sync::mpsc::Sender<Vec<u8>>,
     pub tasks: tokio::sync::mpsc::UnboundedSender<Task>,
     pub events: tokio::sync::mpsc::UnboundedSender<AgentEvent>,
+    /// Hears of sessions, in which it carries streams by itself.
+    pub streams: Endpoint,
 }
 
 /// How the rest of the program speaks to the thread.
@@ -106,7 +109,7 @@ impl Engine {
         let work = move || {
             let started = Instant::now();
             let agent = Agent::new(config, state, 0);
-            Worker { agent, cache, outputs, started, room: None, random: ring::rand::SystemRandom::new() }.run(&received)
+            Worker { agent, cache, outputs, started, room: None, streams_in: None, random: ring::rand::SystemRandom::new() }.run(&received)
         };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(work).expect("the system starts a thread");
         (Engine { inputs }, thread)
@@ -130,6 +133,8 @@ struct Worker {
     outputs: Outputs,
     started: Instant,
     room: Option<usize>,
+    /// The session that streams were told of.
+    streams_in: Option<SessionId>,
     random: ring::rand::SystemRandom,
 }
 
@@ -179,6 +184,7 @@ impl Worker {
             }
             Input::LinkDown => {
                 self.room = None;
+                self.streams_in = None;
                 self.agent.disconnected();
             }
             Input::Frame(frame) => {
@@ -247,7 +253,18 @@ impl Worker {
         self.room = None;
         let sent = self.outputs.frames.try_send(frame).is_ok();
         hit(Point::AfterSend);
+        self.resume_streams();
         sent
+    }
+
+    /// Only after the first frame of a session the hub knows its keys.
+    fn resume_streams(&mut self) {
+        if let Some((id, session)) = self.agent.stream_session()
+            && self.streams_in != Some(id)
+        {
+            self.outputs.streams.connected(session.clone());
+            self.streams_in = Some(id);
+        }
     }
 
     fn act(&mut self) -> bool {

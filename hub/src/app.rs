@@ -26,10 +26,11 @@ use crate::core::guard::Guard;
 use crate::core::guard::fleet::Words;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
+use crate::gateway::{AuditLog, Gateway, Links, Members};
 use crate::gating::Gating;
 use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
-use crate::{enrol, https, kinds, sync, telemetry, tls};
+use crate::{enrol, gateway, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -112,14 +113,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let directory = Directory::default();
     let registering =
         registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
-    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions);
+    let streams = sync::Streams::new(config.stream_limits());
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions, streams.clone());
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    let members =
+        Members { directory: directory.clone(), links: Links::default(), contacts: inputs.contacts.clone(), store: store.clone() };
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
-    let router = enrol::router(enrolment).fallback_service(api::router(state));
+    let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path())?);
+    let router = enrol::router(enrolment).merge(gateway::router(gateway)).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
     let kubeconfig = folder.announce(&endpoints, &authority.borrow().pem(), &admin)?;
     let (bus, announced) = (gating.tls, (folder.clone(), endpoints.clone()));
@@ -150,6 +155,7 @@ fn start_controllers(
     registering: registration::Config,
     used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
+    streams: sync::Streams,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
     let (plans_sender, plans) = latest::channel();
@@ -168,7 +174,7 @@ fn start_controllers(
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
-    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words }
+    sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words, streams }
 }
 
 struct Tasks {

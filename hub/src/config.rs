@@ -8,6 +8,7 @@ use clap::Parser;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+use streams::Limits;
 
 use crate::cli::{Command, duration};
 use crate::tls::Given;
@@ -76,6 +77,14 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     guard_fleet_share: Option<u8>,
+    /// How long kubectl's requests wait for a link that is gone, as 90s or 15m; 0s ends them with it [default: 15m].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_grace: Option<String>,
+    /// Bytes a second that kubectl's requests may send down to one cluster; 0 for all that is left over [default: 0].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_rate: Option<u64>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +112,8 @@ pub struct Config {
     pub insecure_bus: bool,
     pub guard_share: u8,
     pub guard_fleet_share: u8,
+    pub stream_grace: String,
+    pub stream_rate: u64,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -131,6 +142,8 @@ impl Default for Config {
             insecure_bus: false,
             guard_share: 50,
             guard_fleet_share: 20,
+            stream_grace: "15m".into(),
+            stream_rate: 0,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -170,6 +183,16 @@ impl Config {
         duration::parse(&self.agent_certificate_lifetime).unwrap_or(LEAST_LIFETIME)
     }
 
+    /// What streams may take and wait for.
+    pub fn stream_limits(&self) -> Limits {
+        let grace = self.stream_grace().unwrap_or_default().as_millis() as u64;
+        Limits { grace, rate: (self.stream_rate > 0).then_some(self.stream_rate), ..Limits::default() }
+    }
+
+    fn stream_grace(&self) -> Result<Duration, String> {
+        if self.stream_grace == "0s" { Ok(Duration::ZERO) } else { duration::parse(&self.stream_grace) }
+    }
+
     /// The CA that is kept elsewhere.
     pub fn given_ca(&self) -> Option<Given> {
         Some(Given { certificate: self.ca_cert.clone()?, key: self.ca_key.clone()? })
@@ -186,6 +209,9 @@ impl Config {
                 wrong.push(format!("agent_certificate_lifetime: {:?} is too short: at least 10s", self.agent_certificate_lifetime));
             }
             Ok(_) => {}
+        }
+        if let Err(why) = self.stream_grace() {
+            wrong.push(format!("stream_grace: {why}"));
         }
         let scheme = if self.insecure_bus { "mqtt://" } else { "mqtts://" };
         if let Some(address) = self.bus_address.as_ref().filter(|address| !address.starts_with(scheme)) {

@@ -23,6 +23,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From the start of a request to the end of its header.
 const HEADER: Duration = Duration::from_secs(30);
 
+/// Bytes of the headers of an HTTP/2 request, as HTTP/2 counts them; what kubectl sends with a certificate in it is not half of that.
+const HEADERS: u32 = 64 << 10;
+
 /// Connections held at once; further ones wait in the kernel.
 const CONNECTIONS: usize = 10_000;
 
@@ -72,7 +75,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, st
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60));
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(60)).max_header_list_size(HEADERS);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(serving);
     tokio::select! {

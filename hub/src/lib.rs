@@ -9,6 +9,7 @@ pub mod controller;
 pub mod core;
 pub mod enrol;
 pub mod folder;
+pub mod gateway;
 pub mod gating;
 pub mod https;
 pub mod kinds;

@@ -269,7 +269,9 @@ impl Shared {
     /// Ends a stream at once.
     pub fn reset(&self, id: u64, code: Code, message: &str) {
         self.act(|mux, now| mux.reset(id, code, message, now));
-        self.lock().slots.remove(&id);
+        let slot = self.lock().slots.remove(&id);
+        // The other half may wait for what will not come any more.
+        slot.into_iter().for_each(|mut slot| slot.wake());
     }
 
     /// Nobody has a handle any more.

@@ -76,7 +76,17 @@ impl Stream {
     /// # Errors
     /// A head beyond [`crate::MAX_HEAD`] or one that cannot be read, or the stream's end.
     pub async fn read_head<M: prost::Message + Default>(&mut self) -> io::Result<M> {
-        head::read(&mut self.reader).await
+        self.reader.read_head().await
+    }
+}
+
+impl Reader {
+    /// As [`Stream::read_head`].
+    ///
+    /// # Errors
+    /// As [`Stream::read_head`].
+    pub async fn read_head<M: prost::Message + Default>(&mut self) -> io::Result<M> {
+        head::read(self).await
     }
 }
 

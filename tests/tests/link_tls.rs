@@ -35,7 +35,8 @@ impl Running {
         let credentials = Credentials::new(folder, edge_agent::trust::clock::Clock::new());
         let (renewed, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let address = Address::parse(address).expect("an address");
-        let link = Link { address, sid: sid(), credentials, renewed: renewed.clone(), refused: Arc::default(), engine };
+        let streams = streams::Endpoint::new(streams::Role::Agent, streams::Limits::default());
+        let link = Link { address, sid: sid(), credentials, renewed: renewed.clone(), refused: Arc::default(), engine, streams };
         tokio::spawn(link.run(outgoing, stop.clone()));
         Running { inputs, renewed, stop, _frames: frames }
     }

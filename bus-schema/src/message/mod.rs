@@ -63,6 +63,11 @@ impl Kind {
         Kind::Gone,
     ];
 
+    /// Whether frames of this kind are sealed under the streams' keys.
+    pub fn is_of_streams(self) -> bool {
+        matches!(self, Kind::StreamOpen | Kind::StreamData | Kind::StreamCredit | Kind::StreamReset)
+    }
+
     pub fn read(value: u8) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| *kind as u8 == value)
     }

@@ -17,9 +17,14 @@ pub struct Caps {
     /// log2 of the largest zstd window.
     #[prost(uint32, tag = "4")]
     pub window_log: u32,
-    /// Optional abilities, one bit each; none is defined yet.
+    /// Optional abilities, one bit each: the constants of this type.
     #[prost(uint64, tag = "5")]
     pub features: u64,
+}
+
+impl Caps {
+    /// Streams are performed.
+    pub const STREAMS: u64 = 1;
 }
 
 /// The agent's greeting: who runs, what it holds.

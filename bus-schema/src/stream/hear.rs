@@ -88,10 +88,17 @@ impl Mux {
         if !state.answered {
             state.answered = true;
             self.unanswered.remove(&id);
+            // It was answered in a session that is gone, and the agent waits to hear how far the hub is.
+            if again {
+                state.again = true;
+                self.credits.insert(id);
+            }
         }
         let before = state.out.buffered();
         let Ok(news) = state.out.credited(next, limit) else { return self.break_off(id, now) };
         self.buffered -= before - state.out.buffered();
+        // Whatever is said in a session says how far the peer is in it.
+        let again = again || state.out.is_waiting();
         if again {
             state.out.again();
         }

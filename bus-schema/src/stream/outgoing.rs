@@ -21,7 +21,7 @@ pub struct Piece {
     pub end: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     /// Offset of the buffer's first byte: everything below it is at the peer.
     base: u64,
@@ -37,6 +37,14 @@ pub struct Outgoing {
     end_acked: bool,
     /// A new session has begun: what the peer has is not known yet.
     waits: bool,
+}
+
+/// Bytes are somebody's: no log shows them.
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Outgoing { base, buffer, sent, limit, ended, end_sent, end_acked, waits, .. } = self;
+        write!(f, "{base}+{} sent {sent} limit {limit} ended {ended} {end_sent} {end_acked} waits {waits}", buffer.len())
+    }
 }
 
 impl Outgoing {
@@ -80,12 +88,9 @@ impl Outgoing {
         self.ended && !self.end_sent && self.sent == self.tail()
     }
 
-    /// Whether only a word of the peer can bring this on.
+    /// Whether only a word of the peer can bring this on: in a new session also the word that it knows the stream.
     pub fn waits_for_peer(&self) -> bool {
-        self.sent > self.base
-            || (self.end_sent && !self.end_acked)
-            || self.sent < self.tail()
-            || (self.waits && self.ended && !self.end_acked)
+        self.waits || self.sent > self.base || (self.end_sent && !self.end_acked) || self.sent < self.tail()
     }
 
     /// The next piece of at most `room` bytes.
@@ -149,6 +154,11 @@ impl Outgoing {
         self.sent = self.base;
         self.end_sent = self.end_acked;
         self.waits = false;
+    }
+
+    /// Whether what the peer has is not known.
+    pub fn is_waiting(&self) -> bool {
+        self.waits
     }
 
     /// A new session has begun.

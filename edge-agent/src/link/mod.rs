@@ -11,6 +11,7 @@ use bus_schema::id::Sid;
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::topic::{Direction, Topic};
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, Outgoing, QoS, TlsConfiguration, Transport};
+use streams::Endpoint;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,7 @@ pub struct Link {
     /// Rung when the bus does not take the credentials.
     pub refused: Arc<Notify>,
     pub engine: Engine,
+    pub streams: Endpoint,
 }
 
 /// How one connection ended.
@@ -102,11 +104,12 @@ impl Link {
             let ended = match self.open() {
                 Err(error) => End::Lost(error.to_string()),
                 Ok((client, mut events)) => tokio::select! {
-                    ended = serve(&client, &mut events, self.sid, &self.engine, &mut frames) => ended,
+                    ended = self.serve(&client, &mut events, &mut frames) => ended,
                     () = self.renewed.notified() => End::Renewed,
                     () = stop.cancelled() => return goodbye(&client, &mut events).await,
                 },
             };
+            self.streams.disconnected();
             self.engine.tell(Input::LinkDown).await;
             let pause = match &ended {
                 // Without DISCONNECT: to the hub this is one connection that takes over from another.
@@ -142,6 +145,82 @@ impl Link {
         events.network_options.set_tcp_nodelay(true);
         events.network_options.set_tcp_send_buffer_size(SEND_BUFFER);
         Ok((client, events))
+    }
+
+    /// One connection, from connect to its end; returns how it ended.
+    async fn serve(&self, client: &AsyncClient, events: &mut EventLoop, frames: &mut mpsc::Receiver<Vec<u8>>) -> End {
+        let up = Topic::Main(self.sid, Direction::Up).to_string();
+        let mut pace = Pace::default();
+        let mut subscribed = false;
+        // Whose frame is on its way to the socket: one at a time, so that the next is the most important there is.
+        let mut sending = None;
+        loop {
+            let idle = subscribed && sending.is_none();
+            tokio::select! {
+                event = events.poll() => match event {
+                    Err(error) => return judged(&error),
+                    Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                        if let Err(error) = client.try_subscribe(Topic::filter(self.sid), QoS::AtMostOnce) {
+                            return End::Lost(error.to_string());
+                        }
+                    }
+                    Ok(Event::Incoming(Incoming::SubAck(_))) => {
+                        subscribed = true;
+                        while frames.try_recv().is_ok() {}
+                        tracing::info!("link up");
+                        self.engine.tell(Input::LinkUp).await;
+                        self.engine.tell(Input::Room(pace.frame())).await;
+                    }
+                    Ok(Event::Incoming(Incoming::Publish(publish))) => self.take(publish.payload).await,
+                    Ok(Event::Outgoing(Outgoing::Publish(_))) => {
+                        pace.drained(Instant::now());
+                        if sending.take() == Some(From::Engine) {
+                            self.engine.tell(Input::Room(pace.frame())).await;
+                        }
+                    }
+                    Ok(_) => {}
+                },
+                frame = next(frames, &self.streams, pace.frame()), if idle => {
+                    let Some((from, frame)) = frame else { return End::Lost("the engine has ended".into()) };
+                    pace.sending(frame.len(), Instant::now());
+                    sending = Some(from);
+                    if let Err(error) = client.try_publish(&up, QoS::AtMostOnce, false, frame) {
+                        return End::Lost(error.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&self, frame: bytes::Bytes) {
+        if !bus_schema::frame::peek(&frame).is_ok_and(|(header, _)| header.kind.is_of_streams()) {
+            return self.engine.tell(Input::Frame(frame)).await;
+        }
+        if let Err(error) = self.streams.frame(&frame) {
+            tracing::debug!(%error, "a stream's frame was not taken");
+        }
+    }
+}
+
+/// Who made a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Engine,
+    Streams,
+}
+
+/// The next frame to send: streams have what the engine leaves over. `None` when the engine has ended. Cancellation loses nothing.
+async fn next(frames: &mut mpsc::Receiver<Vec<u8>>, streams: &Endpoint, room: usize) -> Option<(From, Vec<u8>)> {
+    loop {
+        tokio::select! {
+            biased;
+            frame = frames.recv() => return Some((From::Engine, frame?)),
+            () = streams.wants() => {
+                if let Some(frame) = streams.transmit(room) {
+                    return Some((From::Streams, frame));
+                }
+            }
+        }
     }
 }
 
@@ -181,45 +260,6 @@ fn speaks_of_us(alert: rustls::AlertDescription) -> bool {
             | Alert::AccessDenied
             | Alert::DecryptError
     )
-}
-
-/// One connection, from connect to its end; returns how it ended.
-async fn serve(client: &AsyncClient, events: &mut EventLoop, sid: Sid, engine: &Engine, frames: &mut mpsc::Receiver<Vec<u8>>) -> End {
-    let up = Topic::Main(sid, Direction::Up).to_string();
-    let mut pace = Pace::default();
-    let mut subscribed = false;
-    loop {
-        tokio::select! {
-            event = events.poll() => match event {
-                Err(error) => return judged(&error),
-                Ok(Event::Incoming(Incoming::ConnAck(_))) => {
-                    if let Err(error) = client.try_subscribe(Topic::filter(sid), QoS::AtMostOnce) {
-                        return End::Lost(error.to_string());
-                    }
-                }
-                Ok(Event::Incoming(Incoming::SubAck(_))) => {
-                    subscribed = true;
-                    while frames.try_recv().is_ok() {}
-                    tracing::info!("link up");
-                    engine.tell(Input::LinkUp).await;
-                    engine.tell(Input::Room(pace.frame())).await;
-                }
-                Ok(Event::Incoming(Incoming::Publish(publish))) => engine.tell(Input::Frame(publish.payload)).await,
-                Ok(Event::Outgoing(Outgoing::Publish(_))) => {
-                    pace.drained(Instant::now());
-                    engine.tell(Input::Room(pace.frame())).await;
-                }
-                Ok(_) => {}
-            },
-            frame = frames.recv(), if subscribed => {
-                let Some(frame) = frame else { return End::Lost("the engine has ended".into()) };
-                pace.sending(frame.len(), Instant::now());
-                if let Err(error) = client.try_publish(&up, QoS::AtMostOnce, false, frame) {
-                    return End::Lost(error.to_string());
-                }
-            }
-        }
-    }
 }
 
 /// DISCONNECT, so that the hub knows at once.

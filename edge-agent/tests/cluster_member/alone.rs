@@ -48,7 +48,8 @@ async fn run(folder: PathBuf, stop: CancellationToken) {
     let (tasks, todo) = mpsc::unbounded_channel();
     let (events, _events) = mpsc::unbounded_channel();
     let config = AgentConfig::new(BootId(1), trust(), HashKey::public());
-    let (engine, thread) = Engine::start(config, cache, state, Outputs { frames, tasks, events });
+    let streams = streams::Endpoint::new(streams::Role::Agent, streams::Limits::default());
+    let (engine, thread) = Engine::start(config, cache, state, Outputs { frames, tasks, events, streams });
     Member::new(api, Adopt::Yes).run(engine.clone(), todo, stop).await;
     engine.tell(Input::Stop).await;
     thread.join().expect("no panic").expect("the cache is written");

@@ -86,12 +86,13 @@ static CATALOGUE: LazyLock<Vec<Resource>> = LazyLock::new(|| {
     all
 });
 
-fn own() -> [Resource; 7] {
+fn own() -> [Resource; 8] {
     let access = ("access.clusternet.io", "v1alpha1");
     let apps = ("apps.clusternet.io", "v1alpha1");
     let clusters = ("clusters.clusternet.io", "v1beta1");
     [
         own_kind(access, "JoinToken", "jointokens", "jointoken", &["jt"]),
+        own_kind(access, "User", "users", "user", &[]),
         own_kind(apps, "Globalization", "globalizations", "globalization", &["glob", "global", "globs"]),
         own_kind(apps, "Localization", "localizations", "localization", &["loc", "local", "locs"]),
         own_kind(apps, "Manifest", "manifests", "manifest", &[]),
@@ -116,9 +117,9 @@ fn own_kind(
         singular,
         short_names,
         categories: &["clusternet"],
-        namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization" | "JoinToken"),
+        namespaced: !matches!(kind, "ClusterRegistrationRequest" | "Globalization" | "JoinToken" | "User"),
         role: Role::Own,
-        status: !matches!(kind, "Localization" | "Globalization"),
+        status: !matches!(kind, "Localization" | "Globalization" | "User"),
         scale: false,
     }
 }

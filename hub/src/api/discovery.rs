@@ -17,14 +17,14 @@ pub fn api_versions() -> Value {
 
 /// The answer to `GET /apis`.
 pub fn api_groups() -> Value {
-    let groups: Vec<Value> =
-        group_versions().into_iter().filter(|(group, _)| !group.is_empty()).map(|(g, v)| api_group_fields(g, v)).collect();
+    let named = group_versions().into_iter().filter(|(group, _)| !group.is_empty());
+    let groups: Vec<Value> = named.chain([PROXIES]).map(|(g, v)| api_group_fields(g, v)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// The answer to `GET /apis/{group}`, or `None` for a group that is not served.
 pub fn api_group(group: &str) -> Option<Value> {
-    let (name, version) = group_versions().into_iter().find(|(g, _)| !g.is_empty() && *g == group)?;
+    let (name, version) = group_versions().into_iter().chain([PROXIES]).find(|(g, _)| !g.is_empty() && *g == group)?;
     let mut answer = api_group_fields(name, version);
     answer["kind"] = json!("APIGroup");
     answer["apiVersion"] = json!("v1");
@@ -33,6 +33,12 @@ pub fn api_group(group: &str) -> Option<Value> {
 
 /// The answer to `GET /api/v1` (the core group is `""`) and `GET /apis/{group}/{version}`, or `None` if it is not served.
 pub fn api_resources(group: &str, version: &str) -> Option<Value> {
+    if (group, version) == PROXIES {
+        return Some(json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version(group, version),
+            "resources": [{"name": "sockets/proxy", "singularName": "", "namespaced": false, "kind": "Socket", "verbs": PROXY_VERBS}],
+        }));
+    }
     let served: Vec<&Resource> = resources(group, version).collect();
     if served.is_empty() {
         return None;
@@ -43,8 +49,11 @@ pub fn api_resources(group: &str, version: &str) -> Option<Value> {
 
 /// The `APIGroupDiscoveryList` of `/api` (`core`) or `/apis`, in version `v2` or else `v2beta1`.
 pub fn aggregated(core: bool, v2: bool) -> Value {
-    let items: Vec<Value> =
+    let mut items: Vec<Value> =
         group_versions().into_iter().filter(|(group, _)| group.is_empty() == core).map(|(g, v)| aggregated_group(g, v)).collect();
+    if !core {
+        items.push(aggregated_proxies());
+    }
     let version = if v2 { "apidiscovery.k8s.io/v2" } else { "apidiscovery.k8s.io/v2beta1" };
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": version, "metadata": {}, "items": items})
 }
@@ -74,6 +83,21 @@ fn legacy_rows(r: &'static Resource) -> Vec<Value> {
         }));
     }
     rows
+}
+
+/// The gateway's group: Clusternet's clients look for it, and nothing in it is an object.
+const PROXIES: (&str, &str) = ("proxies.clusternet.io", "v1alpha1");
+const PROXY_VERBS: [&str; 5] = ["create", "delete", "get", "patch", "update"];
+
+/// A resource without verbs of its own, which clients pass over, and its subresource.
+fn aggregated_proxies() -> Value {
+    let (group, version) = PROXIES;
+    let kind = json!({"group": group, "version": version, "kind": "Socket"});
+    let proxy = json!({"subresource": "proxy", "responseKind": kind, "verbs": PROXY_VERBS});
+    let sockets = json!({
+        "resource": "sockets", "scope": "Cluster", "singularResource": "socket", "verbs": [], "subresources": [proxy],
+    });
+    json!({"metadata": {"name": group}, "versions": [{"version": version, "resources": [sockets], "freshness": "Current"}]})
 }
 
 const SUB_VERBS: [&str; 3] = ["get", "patch", "update"];
@@ -165,6 +189,8 @@ mod tests {
     #[test]
     fn a_single_group_is_described_and_an_unknown_one_is_not() {
         assert_eq!(api_group("apps").unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
+        assert_eq!(api_group("proxies.clusternet.io").unwrap()["preferredVersion"]["version"], "v1alpha1");
+        assert_eq!(api_resources("proxies.clusternet.io", "v1alpha1").unwrap()["resources"][0]["name"], "sockets/proxy");
         assert!(api_group("").is_none() && api_group("nothing.example").is_none());
     }
 

@@ -1,5 +1,7 @@
 //! Refusals as Kubernetes `Status` objects: code, reason, a sentence, and details that clients act on.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -14,12 +16,14 @@ pub struct Failure {
     pub reason: &'static str,
     pub message: String,
     details: Map<String, Value>,
+    /// Seconds.
+    again: Option<u64>,
 }
 
 impl Failure {
     /// A refusal without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Map::new() }
+        Self { code, reason, message: message.into(), details: Map::new(), again: None }
     }
 
     /// 400: the request itself is wrong.
@@ -94,6 +98,12 @@ impl Failure {
         self
     }
 
+    /// Clients are to repeat the request after this: in details, and as the header that client-go acts on.
+    pub fn again_after(mut self, time: Duration) -> Self {
+        self.again = Some(time.as_secs().max(1));
+        self.with("retryAfterSeconds", time.as_secs().max(1))
+    }
+
     /// The `Status` object.
     pub fn status(&self) -> Value {
         let mut status = json!({
@@ -163,6 +173,9 @@ impl IntoResponse for Failure {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (code, self.status().to_string()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.again {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.code == 401 {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"clusternet-hub\""));
         }

@@ -1,10 +1,13 @@
 //! Who asks, and whether they may. Bearer tokens over the wire; in process an `Identity` travels as a request extension.
 
 use http::{HeaderMap, header};
+use k8s_openapi::jiff::Timestamp;
 use ring::digest;
 
 use super::catalogue::Resource;
 use super::failure::{Failure, qualified};
+use super::users::{self, AUTHENTICATED};
+use crate::store::{Store, StoreError};
 
 /// A caller whose identity is established.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +53,8 @@ impl Identity {
 }
 
 const MASTERS: &str = "system:masters";
-const AUTHENTICATED: &str = "system:authenticated";
 
-/// The bearer token that the API accepts; only its digest is kept.
+/// The bearer tokens that the API accepts: the administrator's, of which only the digest is kept, and those of Users in the store.
 #[derive(Clone)]
 pub struct Authenticator {
     admin: [u8; 32],
@@ -64,23 +66,30 @@ impl Authenticator {
         Self { admin: digested(admin_token) }
     }
 
+    /// The caller that a token proves: the administrator, or a named user of the store.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn proved(&self, store: &Store, token: &str) -> Result<Option<Identity>, StoreError> {
+        // Digests of equal length are compared, so timing says nothing about the token.
+        if digested(token) == self.admin {
+            return Ok(Some(Identity::admin(users::ADMIN)));
+        }
+        users::proved(store, token, Timestamp::now())
+    }
+
     /// The caller that these request headers prove.
     ///
     /// # Errors
     /// 401 saying which header to send.
-    pub fn identify(&self, headers: &HeaderMap) -> Result<Identity, Failure> {
-        let Some(token) = bearer(headers) else {
-            return Err(unauthorized("no bearer token in the request"));
-        };
-        // Digests of equal length are compared, so timing says nothing about the token.
-        if digested(token) == self.admin {
-            return Ok(Identity::admin("admin"));
-        }
-        Err(unauthorized("the bearer token is not one of this hub"))
+    pub fn identify(&self, store: &Store, headers: &HeaderMap) -> Result<Identity, Failure> {
+        let token = bearer(headers).ok_or_else(|| unauthorized("no bearer token in the request"))?;
+        self.proved(store, token)?.ok_or_else(|| unauthorized("the bearer token is not one of this hub"))
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of `Authorization: Bearer TOKEN`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())

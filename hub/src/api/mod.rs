@@ -31,6 +31,7 @@ pub mod strategic;
 pub mod table;
 mod target;
 pub mod types;
+pub mod users;
 mod warnings;
 mod watching;
 mod write;

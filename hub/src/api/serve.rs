@@ -34,7 +34,7 @@ async fn answer(state: ApiState, request: Request<Body>) -> Result<Response, Fai
     let (parts, body) = request.into_parts();
     let identity = match parts.extensions.get::<Identity>() {
         Some(identity) => identity.clone(),
-        None => state.authenticator().identify(&parts.headers)?,
+        None => state.authenticator().identify(state.store(), &parts.headers)?,
     };
     if let Some(response) = about_the_api(&state, &path, &parts) {
         return Ok(response);

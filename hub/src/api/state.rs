@@ -56,7 +56,8 @@ impl ApiState {
         &self.0.store
     }
 
-    pub(super) fn authenticator(&self) -> &Authenticator {
+    /// Who may ask what.
+    pub fn authenticator(&self) -> &Authenticator {
         &self.0.authenticator
     }
 

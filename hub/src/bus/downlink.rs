@@ -66,12 +66,25 @@ impl Downlink {
         self.0.push(Topic::Main(self.0.sid, Direction::Down), payload)
     }
 
-    /// Takes one frame for the topic of stream `id`.
+    /// Takes one frame of a stream, which leaves when no other frame waits.
     ///
     /// # Errors
     /// As [`Downlink::try_send`].
-    pub fn try_send_stream(&self, id: u32, payload: Bytes) -> Result<(), SendError> {
-        self.0.push(Topic::Stream(self.0.sid, Direction::Down, id), payload)
+    pub fn try_send_stream(&self, payload: Bytes) -> Result<(), SendError> {
+        self.0.push_stream(payload)
+    }
+
+    /// Waits until a frame of a stream fits: one may wait at a time. Cancellation loses nothing.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`].
+    pub async fn ready_for_stream(&self) -> Result<(), SendError> {
+        self.0
+            .until(|state| match state.admits_stream() {
+                Err(SendError::Full) => None,
+                answer => Some(answer),
+            })
+            .await
     }
 
     /// Waits until a frame of `len` bytes fits. Cancellation loses nothing.
@@ -120,6 +133,8 @@ pub(super) enum Outgoing {
     Reply(Bytes),
     /// A frame to publish.
     Publish(Topic, Bytes),
+    /// A frame of a stream to publish: what other frames may wait does not depend on it.
+    Stream(Topic, Bytes),
 }
 
 /// What the handles and the connection's two halves share.
@@ -139,6 +154,8 @@ pub(super) struct Link {
 struct State {
     frames: VecDeque<(Topic, Bytes)>,
     replies: VecDeque<Bytes>,
+    /// A frame of a stream, behind everything else.
+    stream: Option<Bytes>,
     /// Payload bytes taken and not yet in the socket, the frame being written included.
     queued: usize,
     subscribed: bool,
@@ -168,11 +185,22 @@ impl State {
         }
     }
 
-    fn next(&mut self) -> Option<Outgoing> {
+    fn admits_stream(&self) -> Result<(), SendError> {
+        match () {
+            () if self.closed.is_some() => Err(SendError::Closed),
+            () if self.subscribed && self.stream.is_none() => Ok(()),
+            () => Err(SendError::Full),
+        }
+    }
+
+    fn next(&mut self, sid: Sid) -> Option<Outgoing> {
         if let Some(reply) = self.replies.pop_front() {
             return Some(Outgoing::Reply(reply));
         }
-        self.frames.pop_front().map(|(topic, payload)| Outgoing::Publish(topic, payload))
+        if let Some((topic, payload)) = self.frames.pop_front() {
+            return Some(Outgoing::Publish(topic, payload));
+        }
+        self.stream.take().map(|payload| Outgoing::Stream(Topic::Main(sid, Direction::Down), payload))
     }
 }
 
@@ -190,6 +218,19 @@ impl Link {
         let mut state = self.lock();
         state.admits(payload.len())?;
         self.enqueue(&mut state, topic, payload);
+        Ok(())
+    }
+
+    /// Takes a frame of a stream if none waits.
+    pub fn push_stream(&self, payload: Bytes) -> Result<(), SendError> {
+        if payload.len() > MAX_QUEUED {
+            return Err(SendError::TooLarge(payload.len()));
+        }
+        let mut state = self.lock();
+        state.admits_stream()?;
+        state.stream = Some(payload);
+        drop(state);
+        self.work.notify_one();
         Ok(())
     }
 
@@ -239,11 +280,24 @@ impl Link {
     /// The next thing to write. Only the connection's writer calls this.
     pub async fn next(&self) -> Outgoing {
         loop {
-            if let Some(outgoing) = self.lock().next() {
+            if let Some(outgoing) = self.take_next() {
                 return outgoing;
             }
             self.work.notified().await;
         }
+    }
+
+    fn take_next(&self) -> Option<Outgoing> {
+        let (outgoing, stream_left) = {
+            let mut state = self.lock();
+            let waited = state.stream.is_some();
+            let outgoing = state.next(self.sid);
+            (outgoing, waited && state.stream.is_none())
+        };
+        if stream_left {
+            self.changed.notify_waiters();
+        }
+        outgoing
     }
 
     /// Records bytes that the socket took.
@@ -253,7 +307,7 @@ impl Link {
         state.meter.wrote(bytes, waited, Instant::now());
     }
 
-    /// Records that one piece of work has left; `payload` is zero for a reply.
+    /// Records that one piece of work has left; `payload` is none for a reply or a stream.
     pub fn left(&self, payload: Option<usize>) {
         let mut state = self.lock();
         state.queued -= payload.map_or(0, |len| len.max(1));
@@ -266,6 +320,7 @@ impl Link {
         let mut state = self.lock();
         let cause = *state.closed.get_or_insert(cause);
         state.frames.clear();
+        state.stream = None;
         drop(state);
         self.changed.notify_waiters();
         cause
@@ -344,6 +399,23 @@ mod tests {
         assert_eq!(down.ready(1).await, Err(SendError::Closed));
         assert!(!down.flushed().await);
         assert_eq!(down.closed().await, CloseCause::TakenOver);
+    }
+
+    #[tokio::test]
+    async fn a_frame_of_a_stream_waits_for_all_others_and_holds_none_back() {
+        let down = link();
+        down.try_send_stream(Bytes::from_static(b"stream")).unwrap();
+        assert_eq!(down.try_send_stream(Bytes::from_static(b"second")), Err(SendError::Full));
+        down.try_send(Bytes::from_static(b"status")).unwrap();
+        let payload = async |down: &Downlink| match down.0.next().await {
+            Outgoing::Publish(_, payload) | Outgoing::Stream(_, payload) => payload,
+            Outgoing::Reply(reply) => reply,
+        };
+        assert_eq!(payload(&down).await, "status");
+        assert_eq!(payload(&down).await, "stream");
+        assert_eq!(down.ready_for_stream().await, Ok(()));
+        down.0.close(CloseCause::Lost);
+        assert_eq!(down.ready_for_stream().await, Err(SendError::Closed));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What `clusternet-hub COMMAND` does instead of running the hub: through the API, with `admin.kubeconfig`, like anybody.
 
+mod access;
 pub mod duration;
 pub mod explain;
 mod identity;
 mod rekey;
 mod tokens;
+mod users;
 
 use std::path::{Path, PathBuf};
 
@@ -18,10 +20,12 @@ use crate::config::Config;
 use crate::folder::Folder;
 use crate::tls::Files;
 
+pub use access::AccessArgs;
 pub use explain::RenderArgs;
 pub use identity::Named;
 pub use rekey::RekeyArgs;
 pub use tokens::{CreateArgs, ReplaceArgs, TokenCommand};
+pub use users::{CreateUserArgs, UserCommand};
 
 const PAGE: u32 = 500;
 
@@ -33,6 +37,11 @@ pub enum Command {
     /// Join tokens: what lets a machine become a member.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Users: who may go through the hub to members.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Prints a kubeconfig that leads through the hub to a member.
+    Kubeconfig(AccessArgs),
     /// Grants a request that waits, named by cluster or request.
     Approve(Named),
     /// Refuses a request that waits, named by cluster or request.
@@ -71,6 +80,8 @@ pub async fn run(config: &Config, command: &Command) -> anyhow::Result<String> {
     match command {
         Command::Render(args) => explain::explain(config, args).await,
         Command::Token(command) => tokens::run(config, command).await,
+        Command::User(command) => users::run(config, command).await,
+        Command::Kubeconfig(args) => access::access(config, args).await,
         Command::Approve(named) => identity::approve(config, named, true).await,
         Command::Deny(named) => identity::approve(config, named, false).await,
         Command::Replace(args) => tokens::replace(config, args).await,

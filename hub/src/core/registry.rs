@@ -92,6 +92,16 @@ impl Registry {
         self.sids.find(sid)
     }
 
+    /// All clusters of this name, in whatever namespace.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &ClusterKey> {
+        self.names.all(name)
+    }
+
+    /// A cluster's bus id.
+    pub fn sid(&self, cluster: &ClusterKey) -> Option<&str> {
+        self.clusters.get(cluster)?.sid.as_deref()
+    }
+
     /// Names of all clusters.
     pub fn keys(&self) -> impl Iterator<Item = &ClusterKey> {
         self.clusters.keys()
@@ -171,8 +181,12 @@ impl Lookup {
     }
 
     fn find(&self, text: &str) -> Option<&ClusterKey> {
+        self.all(text).next()
+    }
+
+    fn all(&self, text: &str) -> impl Iterator<Item = &ClusterKey> {
         let first = (text.to_owned(), ClusterKey::default());
-        self.0.range(first..).next().filter(|(found, _)| found == text).map(|(_, key)| key)
+        self.0.range(first..).take_while(move |(found, _)| found == text).map(|(_, key)| key)
     }
 }
 

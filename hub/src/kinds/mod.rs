@@ -12,6 +12,7 @@ mod registration;
 mod schema;
 mod subscription;
 mod token;
+mod user;
 
 pub use cluster::{
     ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, NodeStatistics, Pending, PendingCounts, PendingObject, PodStatistics,
@@ -31,3 +32,4 @@ pub use subscription::{
     SchedulingStrategy, SubGroupStrategy, Subscriber, Subscription, SubscriptionSpec, SubscriptionStatus, UnhealthyCluster,
 };
 pub use token::{AUTO, JoinToken, JoinTokenSpec, JoinTokenStatus, MANUAL};
+pub use user::{User, UserSpec};

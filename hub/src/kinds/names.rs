@@ -4,7 +4,7 @@
 pub const CLUSTERS_GROUP: &str = "clusters.clusternet.io";
 /// API group of Subscription, Manifest and the kinds beside them.
 pub const APPS_GROUP: &str = "apps.clusternet.io";
-/// API group of the hub's own policy: JoinToken.
+/// API group of the hub's own policy: JoinToken, User.
 pub const ACCESS_GROUP: &str = "access.clusternet.io";
 
 /// Where Manifests live, whatever the namespace of the template they hold.

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bus_schema::greeting::{no_session, unknown_sid};
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
-use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
 use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
@@ -16,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::library::{Library, Shelf, bases};
+use super::streams::{Lane, Streams, frame_size};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
@@ -41,6 +41,7 @@ pub struct Shared {
     pub library: Arc<Library>,
     pub reports: latest::Sender<ClusterKey, ClusterReport>,
     pub contacts: Arc<Contacts>,
+    pub streams: Streams,
     pub started: Instant,
     pub stop: CancellationToken,
 }
@@ -112,6 +113,7 @@ struct Task {
     /// The plan whose removals are kept back, and when to look again.
     guarded: Option<(PlanUpdate, Millis)>,
     downlink: Option<Downlink>,
+    streams: Lane,
     /// The downlink takes a frame of this size now.
     room: Option<usize>,
     /// Of the newest connection, alive or not.
@@ -124,8 +126,9 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
+        let streams = Lane::new(shared.streams.of(sid));
         let (cluster, held, guarded, downlink, room, heard) = (None, None, None, None, None, None);
-        Task { sid, shared, link, shelf, cluster, unknown: false, held, guarded, downlink, room, heard, random }
+        Task { sid, shared, link, shelf, cluster, unknown: false, held, guarded, downlink, streams, room, heard, random }
     }
 
     fn now(&self) -> Millis {
@@ -146,6 +149,7 @@ impl Task {
         }
         tracing::info!(sid = %self.sid, peer = %session.peer, "agent connected");
         self.link.disconnected();
+        self.streams.lost();
         self.heard = Some(session.downlink.heard().clone());
         self.share_heard();
         self.downlink = Some(session.downlink);
@@ -192,6 +196,9 @@ impl Task {
                 if self.unknown {
                     return self.say_unknown(&frame.payload);
                 }
+                if is_of_streams(&frame.payload) {
+                    return self.take_stream_frame(&frame.payload);
+                }
                 let (nonce, now) = (self.nonce(), self.now());
                 match (self.link.frame(&frame.payload, nonce, now), &self.heard) {
                     (Err(error), _) => tracing::debug!(sid = %self.sid, %error, "a frame was not taken"),
@@ -208,6 +215,14 @@ impl Task {
         }
     }
 
+    fn take_stream_frame(&self, frame: &[u8]) {
+        match (self.streams.endpoint.frame(frame), &self.heard) {
+            (Ok(()), Some(heard)) => heard.hear(Timestamp::now()),
+            (Ok(()), None) => {}
+            (Err(error), _) => tracing::debug!(sid = %self.sid, %error, "a stream's frame was not taken"),
+        }
+    }
+
     /// The agent registers again, proposing the sid it had.
     fn say_unknown(&self, heard: &[u8]) {
         if let Some(downlink) = &self.downlink {
@@ -221,6 +236,7 @@ impl Task {
         self.downlink = None;
         self.room = None;
         self.link.disconnected();
+        self.streams.lost();
         self.report();
     }
 
@@ -228,8 +244,7 @@ impl Task {
     async fn ready(&self) -> Result<usize, SendError> {
         match &self.downlink {
             Some(downlink) if self.room.is_none() => {
-                let rate = downlink.drain_rate().map_or(MAX_FRAME, |rate| usize::try_from(rate).unwrap_or(MAX_FRAME));
-                let frame = rate.clamp(MIN_FRAME, MAX_FRAME);
+                let frame = frame_size(downlink);
                 downlink.ready(frame).await.map(|()| frame)
             }
             _ => std::future::pending().await,
@@ -277,8 +292,12 @@ impl Task {
         while let Some(event) = self.link.poll_event() {
             changed = true;
             match event {
-                HubEvent::Confirmed { boot, restored } => tracing::info!(sid = %self.sid, %boot, restored, "in session"),
+                HubEvent::Confirmed { boot, restored } => {
+                    tracing::info!(sid = %self.sid, %boot, restored, "in session");
+                    self.resume_streams();
+                }
                 HubEvent::Cloned { boots } => {
+                    self.streams.lost();
                     tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity: stop both, then start the right one")
                 }
                 HubEvent::Listed(root) => tracing::debug!(sid = %self.sid, %root, "listed"),
@@ -288,6 +307,12 @@ impl Task {
         }
         if changed {
             self.report();
+        }
+    }
+
+    fn resume_streams(&mut self) {
+        if let Some(downlink) = &self.downlink {
+            self.streams.confirmed(self.link.stream_session(), downlink);
         }
     }
 
@@ -308,6 +333,10 @@ impl Task {
         let report = ClusterReport { held: self.held.clone(), ..report::of(cluster, &self.link, connected, last_contact) };
         self.shared.reports.send(cluster.clone(), report);
     }
+}
+
+fn is_of_streams(frame: &[u8]) -> bool {
+    bus_schema::frame::peek(frame).is_ok_and(|(header, _)| header.kind.is_of_streams())
 }
 
 #[cfg(test)]

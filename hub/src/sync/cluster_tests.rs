@@ -29,6 +29,7 @@ fn task(folder: &tempfile::TempDir, state: HubState) -> (Task, watch::Sender<Arc
         words,
         reports: latest::channel().0,
         contacts: Arc::default(),
+        streams: Streams::new(streams::Limits::default()),
         started: Instant::now(),
         stop: CancellationToken::new(),
     };

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::cluster::{self, Plan, Shared};
 use super::library::Library;
+use super::streams::Streams;
 use super::tables;
 use crate::bus::Session;
 use crate::controller::latest;
@@ -35,14 +36,15 @@ pub struct Inputs {
     pub contacts: Arc<Contacts>,
     /// What the Subscriptions say of removals; at least as new as any plan.
     pub words: watch::Receiver<Arc<Words>>,
+    pub streams: Streams,
 }
 
 /// Runs until `stop`, then waits for all tasks.
 pub async fn run(store: Store, config: HubConfig, guard: Guard, inputs: Inputs, stop: CancellationToken) {
-    let Inputs { mut sessions, mut plans, mut position, reports, contacts, words } = inputs;
+    let Inputs { mut sessions, mut plans, mut position, reports, contacts, words, streams } = inputs;
     let library = Arc::new(Library::new(config.key.clone()));
     let (fleet, started) = (Mutex::new(Fleet::new(guard)), Instant::now());
-    let shared = Shared { store, config, guard, fleet, words, library, reports, contacts, started, stop: stop.clone() };
+    let shared = Shared { store, config, guard, fleet, words, library, reports, contacts, streams, started, stop: stop.clone() };
     let shared = Arc::new(shared);
     let mut dispatch = Dispatch { shared, clusters: HashMap::new(), sids: HashMap::new(), synced: false, tasks: TaskTracker::new() };
     loop {
@@ -88,6 +90,7 @@ impl Dispatch {
             PlanEvent::Removed(cluster) => {
                 let Some(sid) = self.sids.remove(&cluster) else { return };
                 self.shared.contacts.remove(&cluster);
+                self.shared.streams.forget(sid);
                 self.handle(sid).plan.send_replace(Plan::NoCluster);
                 let forgotten = self.shared.store.write(move |tx| Ok::<(), StoreError>(tables::remove(tx.connection(), sid)?)).await;
                 if let Err(error) = forgotten {

@@ -1,7 +1,7 @@
 //! Keeps every agent's list equal to the desired one: one task a cluster, around the pure [`bus_schema::link::hub::HubLink`].
 //!
 //! `dispatch` gives each cluster its sessions and plans; `cluster` is the task; `library` remembers hashes and encodings that many
-//! clusters share; `tables` is what survives; `report` turns a status table, and `facts` what it says of the cluster,
+//! clusters share; `tables` is what survives; `streams` carries what kubectl asks of members; `report` turns a status table, and `facts` what it says of the cluster,
 //! into what the controllers understand.
 //! One cluster's flood delays nobody: its task alone waits, and its socket is not read meanwhile.
 
@@ -10,9 +10,11 @@ mod dispatch;
 mod facts;
 mod library;
 mod report;
+mod streams;
 mod tables;
 
 pub use dispatch::{Inputs, run};
+pub use streams::Streams;
 pub use tables::{HEALTH, TABLES, load, seal_again, seal_all, status_of};
 
 use std::collections::BTreeMap;

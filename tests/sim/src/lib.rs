@@ -16,5 +16,6 @@ pub mod model;
 pub mod object;
 pub mod run;
 pub mod store;
+pub mod streams;
 pub mod transition;
 pub mod world;

@@ -6,8 +6,8 @@ use super::{Agent, AgentEvent, AgentWrite};
 use crate::frame::{self, FrameError, Key, Receiver, Sender};
 use crate::greeting;
 use crate::hash::Hash;
-use crate::id::{IncarnationId, Millis, Nonce};
-use crate::limits::{LOST_HEARTBEATS, MAX_FRAME, MAX_WINDOW_LOG, MIN_REGREET, STALE_SESSION};
+use crate::id::{IncarnationId, Millis, Nonce, SessionId};
+use crate::limits::{LOST_HEARTBEATS, MAX_FRAME, MAX_OBJECT, MIN_REGREET, STALE_SESSION};
 use crate::link::Cache;
 use crate::link::timer::{Repeat, earliest};
 use crate::message::session::Reason;
@@ -15,6 +15,7 @@ use crate::message::{Beat, Caps, Closed, Confirm, Content, Delta, Hello, Kind, N
 use crate::planted::{Bug, is_planted};
 use crate::stamp::{Proof, Stamp};
 use crate::status::StatusTable;
+use crate::stream;
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -36,9 +37,11 @@ pub(super) struct Greeting {
 
 #[derive(Debug)]
 pub(super) struct Session {
+    id: SessionId,
     pub(super) sender: Sender,
     receiver: Receiver,
     welcome: Vec<u8>,
+    streams: stream::Session,
     /// Said until the hub has spoken under this session.
     confirm: Option<Repeat>,
     echo: Option<u32>,
@@ -79,9 +82,10 @@ impl Agent {
     }
 
     fn hello(&self) -> Hello {
-        let caps =
-            Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: self.config.max_object, window_log: MAX_WINDOW_LOG, features: 0 };
-        let caps = (caps != default_caps()).then_some(caps);
+        let max_object = if self.config.max_object == MAX_OBJECT { 0 } else { self.config.max_object };
+        let features = if self.config.streams { Caps::STREAMS } else { 0 };
+        let caps = Caps { max_object, features, ..Caps::default() };
+        let caps = (caps != Caps::default()).then_some(caps);
         Hello {
             boot: self.config.boot.0,
             last_session: self.state.last_session,
@@ -130,9 +134,11 @@ impl Agent {
         let covered = (0..64).zip(&greeting.incarnations).filter(|(bit, _)| welcome.covered >> bit & 1 == 1).map(|(_, known)| known);
         let closed = welcome.closed.iter().chain(covered).map(|row| (IncarnationId(row.incarnation), row.resource_version)).collect();
         self.session = State::Open(Box::new(Session {
+            id: keys.id,
             sender: Sender::new(keys.up),
             receiver: Receiver::new(keys.down),
             welcome: frame.to_vec(),
+            streams: stream::Session { peer: welcome.incarnation, send: keys.streams_up, receive: keys.streams_down, max_frame: MAX_FRAME },
             confirm: Some(Repeat::at(now)),
             echo: None,
             reject: None,
@@ -306,6 +312,14 @@ impl Agent {
         }
     }
 
+    /// What streams need to know of the session, if there is one that the hub has been told of.
+    pub fn stream_session(&self) -> Option<(SessionId, &stream::Session)> {
+        match &self.session {
+            State::Open(session) if session.sender.has_spoken() => Some((session.id, &session.streams)),
+            _ => None,
+        }
+    }
+
     /// Whether the hub and this agent are in session.
     pub fn in_session(&self) -> bool {
         matches!(self.session, State::Open(_))
@@ -330,9 +344,4 @@ impl Session {
     fn is_stale(&self, now: Millis) -> bool {
         self.stale_at().is_some_and(|at| at <= now)
     }
-}
-
-/// What a peer assumes of caps that are not named.
-fn default_caps() -> Caps {
-    Caps { revision: 1, max_frame: MAX_FRAME as u32, max_object: crate::limits::MAX_OBJECT, window_log: MAX_WINDOW_LOG, features: 0 }
 }

@@ -9,9 +9,10 @@ use crate::greeting::{self, Greeted, SessionKeys, no_session};
 use crate::hash::Hash;
 use crate::id::{BootId, IncarnationId, Millis, Nonce, SessionId};
 use crate::limits::{MAX_FRAME, MAX_PENDING_SESSIONS};
-use crate::message::{Beat, Closed, Hello, Kind, Reject, Report, Want, Welcome};
+use crate::message::{Beat, Caps, Closed, Hello, Kind, Reject, Report, Want, Welcome};
 use crate::planted::{Bug, is_planted};
 use crate::secret::Trust;
+use crate::stream;
 
 /// Processes of an agent that are remembered, so that one that comes back is known for a clone.
 const OLD_BOOTS: usize = 8;
@@ -58,6 +59,8 @@ pub(super) struct Session {
     echo: Option<u32>,
     /// Bytes of the largest frame that the agent takes.
     pub(super) max_frame: usize,
+    /// What streams need to know, if the agent performs any.
+    streams: Option<stream::Session>,
     /// The session before, which only a planted bug listens to.
     old: Option<Receiver>,
 }
@@ -199,7 +202,10 @@ impl HubLink {
         self.owes_status_ack = status != self.state.table.root(&self.config.key);
         let known = self.state.last_session;
         let restored = known != 0 && hello.last_session != known && keys.id.0 != known;
-        let max_frame = hello.caps.as_ref().map_or(0, |caps| caps.max_frame as usize);
+        let caps = hello.caps.clone().unwrap_or_default();
+        let max_frame = if caps.max_frame == 0 { MAX_FRAME } else { MAX_FRAME.min(caps.max_frame as usize) };
+        let performs = caps.features & Caps::STREAMS != 0;
+        let streams = stream::Session { peer: hello.boot, send: keys.streams_down, receive: keys.streams_up, max_frame };
         let session = Session {
             id: keys.id,
             hello_frame,
@@ -209,7 +215,8 @@ impl HubLink {
             last_heard: now,
             owes_beat: true,
             echo: None,
-            max_frame: if max_frame == 0 { MAX_FRAME } else { max_frame.min(MAX_FRAME) },
+            max_frame,
+            streams: performs.then_some(streams),
             old: self.sessions.current.take().map(|session| session.receiver),
         };
         self.sessions.current = Some(session);
@@ -293,6 +300,11 @@ impl HubLink {
     /// When the agent last said something in the confirmed session: what could not be opened is no sign of life.
     pub fn last_heard(&self) -> Option<Millis> {
         self.sessions.current.as_ref().map(|session| session.last_heard)
+    }
+
+    /// What streams need to know of the confirmed session; `None` when the agent performs none, or two share its identity.
+    pub fn stream_session(&self) -> Option<&stream::Session> {
+        self.sessions.current.as_ref()?.streams.as_ref().filter(|_| !self.sessions.is_cloned())
     }
 
     /// The confirmed session.

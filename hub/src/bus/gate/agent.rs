@@ -198,6 +198,7 @@ async fn write<W: AsyncWrite + Unpin>(io: &mut W, link: &Link, patience: Duratio
         let (bytes, payload) = match link.next().await {
             Outgoing::Reply(bytes) => (bytes, None),
             Outgoing::Publish(topic, payload) => (publish_bytes(topic, &payload), Some(payload.len())),
+            Outgoing::Stream(topic, payload) => (publish_bytes(topic, &payload), None),
         };
         let written = write_all(io, &bytes, patience, |taken, waited| link.wrote(taken, waited)).await;
         link.left(payload);

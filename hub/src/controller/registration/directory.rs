@@ -23,6 +23,17 @@ impl Directory {
         known.listed.then(|| known.registry.find(cluster_id).cloned())
     }
 
+    /// All ManagedClusters of this name; `None` while the clusters have not been listed.
+    pub fn named(&self, name: &str) -> Option<Vec<ClusterKey>> {
+        let known = self.read();
+        known.listed.then(|| known.registry.named(name).cloned().collect())
+    }
+
+    /// The bus id of a ManagedCluster.
+    pub fn sid(&self, cluster: &ClusterKey) -> Option<String> {
+        self.read().registry.sid(cluster).map(str::to_owned)
+    }
+
     /// The ManagedCluster with this bus id.
     pub fn find_sid(&self, sid: &str) -> Option<ClusterKey> {
         self.read().registry.find_sid(sid).cloned()

@@ -1,0 +1,97 @@
+//! Streams of each cluster, beside its sync: they share the connection and have what it leaves over.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bus_schema::id::Sid;
+use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
+use bus_schema::stream::Session;
+use streams::{Endpoint, Limits, Role};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::bus::{Downlink, SendError};
+
+/// Where the streams of a cluster begin, by its bus id.
+#[derive(Debug, Clone)]
+pub struct Streams(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limits: Limits,
+    ends: Mutex<HashMap<Sid, Endpoint>>,
+}
+
+impl Streams {
+    pub fn new(limits: Limits) -> Streams {
+        Streams(Arc::new(Shared { limits, ends: Mutex::default() }))
+    }
+
+    /// The hub's end of all streams to a cluster, whether it is connected or not.
+    pub fn of(&self, sid: Sid) -> Endpoint {
+        self.lock().entry(sid).or_insert_with(|| Endpoint::new(Role::Hub, self.0.limits)).clone()
+    }
+
+    /// There is no such cluster any more.
+    pub fn forget(&self, sid: Sid) {
+        self.lock().remove(&sid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Endpoint>> {
+        self.0.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One cluster's streams while its task runs.
+#[derive(Debug)]
+pub struct Lane {
+    pub endpoint: Endpoint,
+    /// Carries frames down the present connection.
+    carrier: Option<AbortOnDropHandle<()>>,
+}
+
+impl Lane {
+    pub fn new(endpoint: Endpoint) -> Lane {
+        Lane { endpoint, carrier: None }
+    }
+
+    /// A session was confirmed; `None` when its agent performs no streams.
+    pub fn confirmed(&mut self, session: Option<&Session>, downlink: &Downlink) {
+        let Some(session) = session else { return self.lost() };
+        self.endpoint.connected(session.clone());
+        let carrier = tokio::spawn(carry(self.endpoint.clone(), downlink.clone()));
+        self.carrier = Some(AbortOnDropHandle::new(carrier));
+    }
+
+    /// The link is gone.
+    pub fn lost(&mut self) {
+        self.carrier = None;
+        self.endpoint.disconnected();
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.lost();
+    }
+}
+
+/// Sends what streams have to say, a frame at a time, whenever nothing more important waits.
+async fn carry(endpoint: Endpoint, downlink: Downlink) {
+    loop {
+        endpoint.wants().await;
+        let frame = frame_size(&downlink);
+        if downlink.ready_for_stream().await.is_err() {
+            return;
+        }
+        let Some(bytes) = endpoint.transmit(frame) else { continue };
+        if let Err(SendError::Closed) = downlink.try_send_stream(bytes.into()) {
+            return;
+        }
+    }
+}
+
+/// What the link drains in a second, within the limits of a frame.
+pub fn frame_size(downlink: &Downlink) -> usize {
+    let rate = downlink.drain_rate().map_or(MAX_FRAME, |rate| usize::try_from(rate).unwrap_or(MAX_FRAME));
+    rate.clamp(MIN_FRAME, MAX_FRAME)
+}
