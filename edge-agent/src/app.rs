@@ -22,6 +22,7 @@ use crate::enrol::{EnrolError, Enroller};
 use crate::link::credentials::Credentials;
 use crate::link::{Address, Link};
 use crate::member::Member;
+use crate::proxy::{self, Performer};
 use crate::registration::Registration;
 use crate::renewal::Renewal;
 use crate::trust::clock::Clock;
@@ -78,15 +79,18 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let (task_sender, tasks) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
     let streams = Endpoint::new(Role::Agent, Limits::default());
+    let performer = performer(&config).await?;
     let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender, streams: streams.clone() };
     let own = Folder::of(&config.data_dir).link()?;
     let keys = registration.trust(own).zip(registration.hash_key());
     let (trust, hash_key) = keys.context("the hub gave no key to seal sessions with; is it older than this agent?")?;
-    let agent = AgentConfig { max_object: config.max_object_bytes, ..AgentConfig::new(boot_id(), trust, hash_key) };
+    let agent =
+        AgentConfig { max_object: config.max_object_bytes, streams: performer.is_some(), ..AgentConfig::new(boot_id(), trust, hash_key) };
     let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
+    let proxy = tokio::spawn(serve_streams(streams.clone(), performer, stop.clone()));
     let view = tokio::spawn(view::run(gatherer, engine.clone(), stop.clone()));
     let credentials = Credentials::new(&config.data_dir.join("identity"), clock.clone());
     let (renewed, refused) = (Arc::<Notify>::default(), Arc::<Notify>::default());
@@ -113,7 +117,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         }
         () = stop.cancelled() => {}
     }
-    let _ = tokio::join!(member, view, link, watch, renewal);
+    let _ = tokio::join!(member, view, link, watch, renewal, proxy);
     engine.tell(crate::engine::Input::Stop).await;
     // The cache is closed when its thread has ended.
     match tokio::time::timeout(GRACE, ended).await {
@@ -127,6 +131,20 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
 /// Where the member's credentials come from.
 pub(crate) fn source(config: &Config) -> Source {
     config.kubeconfig.clone().map_or(Source::InCluster, Source::Kubeconfig)
+}
+
+/// What performs the hub's requests, unless that is off.
+async fn performer(config: &Config) -> anyhow::Result<Option<Performer>> {
+    let Some(settings) = config.proxy().map_err(anyhow::Error::msg)? else { return Ok(None) };
+    let api = connect::configuration(&source(config)).await?;
+    Performer::new(api, &settings).map(Some)
+}
+
+async fn serve_streams(streams: Endpoint, performer: Option<Performer>, stop: CancellationToken) {
+    match performer {
+        Some(performer) => proxy::run(streams, performer, stop).await,
+        None => stop.cancelled().await,
+    }
 }
 
 /// Waits for the engine's thread without blocking the runtime.

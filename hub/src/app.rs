@@ -26,7 +26,7 @@ use crate::core::guard::Guard;
 use crate::core::guard::fleet::Words;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
-use crate::gateway::{AuditLog, Gateway, Links, Members};
+use crate::gateway::{AuditLog, Gateway, Members};
 use crate::gating::Gating;
 use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
@@ -119,8 +119,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
-    let members =
-        Members { directory: directory.clone(), links: Links::default(), contacts: inputs.contacts.clone(), store: store.clone() };
+    let members = Members { directory: directory.clone(), streams, contacts: inputs.contacts.clone(), store: store.clone() };
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
     let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path())?);

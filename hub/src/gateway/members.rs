@@ -8,7 +8,6 @@ use k8s_openapi::jiff::Timestamp;
 use streams::Endpoint;
 use tokio::time::Instant;
 
-use super::links::Links;
 use super::query::MAX_WAIT;
 use super::route::Wanted;
 use crate::api::failure::Failure;
@@ -17,6 +16,7 @@ use crate::core::contact::Contacts;
 use crate::core::id::ClusterKey;
 use crate::kinds::ManagedCluster;
 use crate::store::{Key, Store};
+use crate::sync::Streams;
 
 /// Between two looks whether an agent has come.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,7 +29,7 @@ const MOMENT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Members {
     pub directory: Directory,
-    pub links: Links,
+    pub streams: Streams,
     pub contacts: Arc<Contacts>,
     pub store: Store,
 }
@@ -71,8 +71,12 @@ impl Members {
     pub async fn endpoint(&self, member: &Member, wait: Option<Duration>) -> Result<Endpoint, Failure> {
         let until = Instant::now() + wait.unwrap_or_default();
         loop {
-            if let Some(endpoint) = self.links.in_session(member.sid) {
+            if let Some(endpoint) = self.streams.in_session(member.sid) {
                 return Ok(endpoint);
+            }
+            if self.streams.is_off(member.sid) {
+                let why = format!("the agent of cluster {} carries no requests: it runs with --proxy off", member.key);
+                return Err(Failure::new(403, "Forbidden", why));
             }
             if Instant::now() >= until {
                 return Err(self.away(&member.key, wait));

@@ -126,7 +126,7 @@ impl Task {
         let link = HubLink::new(shared.config.clone(), state);
         let shelf = Shelf { library: shared.library.clone(), current: Arc::default(), before: Arc::default() };
         let random = ring::rand::SystemRandom::new();
-        let streams = Lane::new(shared.streams.of(sid));
+        let streams = Lane::new(&shared.streams, sid);
         let (cluster, held, guarded, downlink, room, heard) = (None, None, None, None, None, None);
         Task { sid, shared, link, shelf, cluster, unknown: false, held, guarded, downlink, streams, room, heard, random }
     }

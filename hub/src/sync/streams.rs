@@ -11,14 +11,21 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::{Downlink, SendError};
 
-/// Where the streams of a cluster begin, by its bus id.
-#[derive(Debug, Clone)]
+/// Where the streams of a cluster begin, by its bus id; clones are the same.
+#[derive(Debug, Clone, Default)]
 pub struct Streams(Arc<Shared>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     limits: Limits,
-    ends: Mutex<HashMap<Sid, Endpoint>>,
+    ends: Mutex<HashMap<Sid, End>>,
+}
+
+#[derive(Debug)]
+struct End {
+    endpoint: Endpoint,
+    /// The agent is there and performs no streams.
+    off: bool,
 }
 
 impl Streams {
@@ -28,7 +35,30 @@ impl Streams {
 
     /// The hub's end of all streams to a cluster, whether it is connected or not.
     pub fn of(&self, sid: Sid) -> Endpoint {
-        self.lock().entry(sid).or_insert_with(|| Endpoint::new(Role::Hub, self.0.limits)).clone()
+        let new = || End { endpoint: Endpoint::new(Role::Hub, self.0.limits), off: false };
+        self.lock().entry(sid).or_insert_with(new).endpoint.clone()
+    }
+
+    /// A cluster's streams are carried by somebody else: for tests.
+    pub fn set(&self, sid: Sid, endpoint: Endpoint) {
+        self.lock().insert(sid, End { endpoint, off: false });
+    }
+
+    /// The end of a cluster whose agent is in session and performs streams.
+    pub fn in_session(&self, sid: Sid) -> Option<Endpoint> {
+        let endpoint = self.lock().get(&sid)?.endpoint.clone();
+        Some(endpoint).filter(Endpoint::in_session)
+    }
+
+    /// Whether the cluster's agent is there and performs no streams.
+    pub fn is_off(&self, sid: Sid) -> bool {
+        self.lock().get(&sid).is_some_and(|end| end.off)
+    }
+
+    fn set_off(&self, sid: Sid, off: bool) {
+        if let Some(end) = self.lock().get_mut(&sid) {
+            end.off = off;
+        }
     }
 
     /// There is no such cluster any more.
@@ -36,7 +66,7 @@ impl Streams {
         self.lock().remove(&sid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, Endpoint>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sid, End>> {
         self.0.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,18 +75,21 @@ impl Streams {
 #[derive(Debug)]
 pub struct Lane {
     pub endpoint: Endpoint,
+    streams: Streams,
+    sid: Sid,
     /// Carries frames down the present connection.
     carrier: Option<AbortOnDropHandle<()>>,
 }
 
 impl Lane {
-    pub fn new(endpoint: Endpoint) -> Lane {
-        Lane { endpoint, carrier: None }
+    pub fn new(streams: &Streams, sid: Sid) -> Lane {
+        Lane { endpoint: streams.of(sid), streams: streams.clone(), sid, carrier: None }
     }
 
     /// A session was confirmed; `None` when its agent performs no streams.
     pub fn confirmed(&mut self, session: Option<&Session>, downlink: &Downlink) {
-        let Some(session) = session else { return self.lost() };
+        self.streams.set_off(self.sid, session.is_none());
+        let Some(session) = session else { return self.stop() };
         self.endpoint.connected(session.clone());
         let carrier = tokio::spawn(carry(self.endpoint.clone(), downlink.clone()));
         self.carrier = Some(AbortOnDropHandle::new(carrier));
@@ -64,6 +97,11 @@ impl Lane {
 
     /// The link is gone.
     pub fn lost(&mut self) {
+        self.streams.set_off(self.sid, false);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         self.carrier = None;
         self.endpoint.disconnected();
     }

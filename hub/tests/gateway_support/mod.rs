@@ -15,9 +15,10 @@ use hub::controller::registration::{self, Directory, Issuing};
 use hub::core::contact::{Contacts, Heard};
 use hub::core::id::ClusterKey;
 use hub::enrol::token::{Fresh, hashed};
-use hub::gateway::{AuditLog, Gateway, Links, Members};
+use hub::gateway::{AuditLog, Gateway, Members};
 use hub::kinds::{ManagedCluster, ManagedClusterSpec, ManagedClusterStatus, User, UserSpec};
 use hub::store::Store;
+use hub::sync::Streams;
 use hub::tls::{Authority, HUB_NAME, Served, server_config};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -44,7 +45,7 @@ pub struct Gate {
     pub client: Client,
     pub state: ApiState,
     pub folder: tempfile::TempDir,
-    pub links: Links,
+    pub streams: Streams,
     pub contacts: Arc<Contacts>,
     directory: Directory,
     tls: Arc<ClientConfig>,
@@ -115,8 +116,8 @@ pub async fn gate() -> Gate {
     let issuing = Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: "hub".to_owned() };
     let config = registration::Config { real_namespaces: false, bus_address: "mqtts://h:1".into(), issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let (links, contacts) = (Links::default(), Arc::<Contacts>::default());
-    let members = Members { directory: directory.clone(), links: links.clone(), contacts: contacts.clone(), store };
+    let (streams, contacts) = (Streams::default(), Arc::<Contacts>::default());
+    let members = Members { directory: directory.clone(), streams: streams.clone(), contacts: contacts.clone(), store };
     let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path()).expect("writable"));
     let router = hub::gateway::router(gateway).fallback_service(hub::api::router(state.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -124,7 +125,7 @@ pub async fn gate() -> Gate {
     tokio::spawn(hub::https::serve(listener, server_config(served), router, stop.clone()));
     let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
     until("the clusters are listed", || directory.find(ID).is_some()).await;
-    Gate { addr, client, state, folder, links, contacts, directory, tls, ca, _authority: sender, _stop: stop.drop_guard() }
+    Gate { addr, client, state, folder, streams, contacts, directory, tls, ca, _authority: sender, _stop: stop.drop_guard() }
 }
 
 /// A gate, a connected cluster `ns/shop-1` and its link.
@@ -147,7 +148,7 @@ impl Gate {
         api.create(&PostParams::default(), &ManagedCluster::new(name, spec)).await.expect("created");
         let status = ManagedClusterStatus { sid: Some(sid.into()), ..ManagedClusterStatus::default() };
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.expect("status");
-        self.links.set(Sid::parse(sid).expect("a bus id"), link.hub.clone());
+        self.streams.set(Sid::parse(sid).expect("a bus id"), link.hub.clone());
         let key = ClusterKey::new(namespace, name);
         until("the cluster is known", || self.directory.sid(&key).is_some()).await;
     }
