@@ -51,6 +51,8 @@ pub struct Counts {
     pub strangers: u64,
     /// How often the NAT forgot or moved.
     pub rebindings: u64,
+    /// TCP connections that the site began.
+    pub connections: u64,
 }
 
 impl fmt::Display for Counts {
@@ -60,7 +62,7 @@ impl fmt::Display for Counts {
             write!(f, "{way}: {offered} packets, {delivered} delivered ({delivered_bytes} bytes), {lost} lost, ")?;
             write!(f, "{overflowed} dropped by the queue, {cut} cut, {reordered} overtaken; ")?;
         }
-        write!(f, "{} dropped by the NAT, {} rebindings", self.strangers, self.rebindings)
+        write!(f, "{} dropped by the NAT, {} rebindings, {} connections", self.strangers, self.rebindings, self.connections)
     }
 }
 
@@ -194,7 +196,13 @@ impl Shaper {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let state = self.lock();
-        Counts { up: state.up.fates(), down: state.down.fates(), strangers: state.strangers, rebindings: state.rebindings }
+        Counts {
+            up: state.up.fates(),
+            down: state.down.fates(),
+            strangers: state.strangers,
+            rebindings: state.rebindings,
+            connections: state.nat.connections(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -17,12 +17,14 @@ pub struct Nat {
     returning: HashMap<(u8, u16), End>,
     /// Only packets that begin a connection open a way through.
     is_strict: bool,
+    /// TCP connections that began.
+    connections: u64,
 }
 
 impl Nat {
     /// A NAT that is seen from outside at this address.
     pub fn new(outside: Ipv4Addr) -> Self {
-        Self { outside, next_port: FIRST_PORT, leaving: HashMap::new(), returning: HashMap::new(), is_strict: false }
+        Self { outside, next_port: FIRST_PORT, leaving: HashMap::new(), returning: HashMap::new(), is_strict: false, connections: 0 }
     }
 
     /// Forgets all it knows, as after a restart. Connections that go on appear from other ports; to a `strict` one they are strangers, and
@@ -39,13 +41,21 @@ impl Nat {
         self.outside = outside;
     }
 
+    /// TCP connections that began so far.
+    pub fn connections(&self) -> u64 {
+        self.connections
+    }
+
     /// Rewrites a packet that leaves; false when it goes nowhere.
     pub fn leave(&mut self, packet: &mut [u8]) -> bool {
         let Some(inside) = end(packet, Which::Source) else { return false };
         let port = match self.leaving.get(&inside) {
             Some(port) => *port,
             None if self.is_strict && !begins(packet) && inside.protocol == 6 => return false,
-            None => self.map(inside),
+            None => {
+                self.connections += u64::from(begins(packet));
+                self.map(inside)
+            }
         };
         set_end(packet, Which::Source, End { address: self.outside, port, ..inside });
         true
