@@ -52,6 +52,12 @@ impl Kubectl {
         Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned() })
     }
 
+    /// The program itself.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs it and returns what it printed.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ mod shaper;
 mod spawner;
 pub mod strangers;
 mod sweep;
+mod through;
 mod watch;
 mod webhook;
 
@@ -65,5 +66,6 @@ pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
 pub use shaper::{Counts, Fates, Shape, Shaper, Way};
 pub use sweep::leftovers;
+pub use through::Through;
 pub use watch::{Event, Watch};
 pub use webhook::Webhook;
