@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cache::Tool;
+use crate::process::Launch;
 use crate::watch::Watch;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -71,6 +72,13 @@ impl Kubectl {
     /// When it exits with anything but 0; the message holds its standard error.
     pub fn run<const N: usize>(&self, args: [&str; N]) -> Result<String> {
         self.run_with_input(&args, "")
+    }
+
+    /// Describes it as a program that runs beside the test, its output in `<logs>/<name>.log`.
+    #[must_use]
+    pub fn launch(&self, name: &str, args: &[&str], logs: &Path) -> Launch {
+        let launch = Launch::new(name, &self.program, logs).args(args);
+        launch.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.kubeconfig.with_extension("kubectl-cache"))
     }
 
     /// Runs it and returns output and exit code, whatever they are.

@@ -15,6 +15,7 @@
 //!
 //! - [`Member`]: a site with its API server, and with a kubelet when asked; [`ControlPlane`] and [`Node`] are its parts.
 //! - [`Site`]: a network namespace on a veth pair that can be cut.
+//! - [`Shaper`]: a second link of a site with delay, jitter, loss, reordering, a rate, cuts and a NAT that forgets.
 //! - [`Process`]: any program, started by [`Launch`], with its log in a file.
 //! - [`Kubectl`], [`Watch`], [`Relay`]: the independent observers that decide, instead of our programs' own counters.
 //!
@@ -43,6 +44,7 @@ mod relay;
 mod road;
 pub mod sandbox;
 mod scratch;
+mod shaper;
 mod spawner;
 pub mod strangers;
 mod sweep;
@@ -66,6 +68,7 @@ pub use process::{Launch, Memory, Process};
 pub use relay::{Relay, Traffic};
 pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
+pub use shaper::{Counts, Fates, Shape, Shaper, Way};
 pub use sweep::leftovers;
 pub use through::Through;
 pub use tls_client::TlsClient;
