@@ -1,6 +1,7 @@
 //! Settings: defaults, then the TOML file, then `AGENT_*` variables, then flags. Everything that is wrong is said at once.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,7 +15,7 @@ use crate::trust::token::Token;
 
 /// clusternet-agent: applies on this cluster what the hub wants, also while the hub is away.
 #[derive(Debug, Parser, Serialize)]
-#[command(name = "clusternet-agent", version)]
+#[command(name = "clusternet-agent", version = env!("BUILD_STAMP"))]
 pub struct Flags {
     #[command(subcommand)]
     #[serde(skip)]
@@ -95,6 +96,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     service_cidr: Option<String>,
+    /// Address, as 0.0.0.0:8080, that answers GET /healthz and /readyz in clear; without it nothing listens.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_listen: Option<SocketAddr>,
     /// Log lines as `text` or `json`.
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +160,7 @@ pub struct Config {
     pub use_metrics_server: bool,
     pub cluster_cidr: Option<String>,
     pub service_cidr: Option<String>,
+    pub health_listen: Option<SocketAddr>,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -200,6 +206,7 @@ impl Default for Config {
             use_metrics_server: facts.use_metrics_server,
             cluster_cidr: facts.cluster_cidr,
             service_cidr: facts.service_cidr,
+            health_listen: None,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -282,7 +289,7 @@ impl Config {
                 wrong.push(format!("{setting}: {text:?} must be networks separated by commas, as 10.244.0.0/16"));
             }
         }
-        if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+        if let Err(why) = self.log.parse::<tracing_subscriber::filter::Targets>() {
             wrong.push(format!(
                 "log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `clusternet_agent=debug`",
                 self.log

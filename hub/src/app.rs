@@ -29,7 +29,7 @@ use crate::folder::{Endpoints, Folder};
 use crate::gating::Gating;
 use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
-use crate::{enrol, https, kinds, sync, telemetry, tls};
+use crate::{alive, enrol, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -117,6 +117,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
+    let watched = store.clone();
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
     let router = enrol::router(enrolment).fallback_service(api::router(state));
@@ -136,6 +137,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     println!("api: {}", endpoints.api);
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
+    tasks.spawn("watchdog", alive::keep(watched, stop.clone()));
     stop.cancelled().await;
     gating.gate.shutdown().await;
     tasks.tracker.close();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{Hub, Launch, Member, Process, Relay, Scratch, workspace_program};
+use crate::{Hub, Launch, Member, Process, Program, Relay, Scratch, workspace_program};
 
 const STOP: Duration = Duration::from_secs(10);
 
@@ -80,6 +80,13 @@ impl Agent {
     #[must_use]
     pub fn with_arguments<'a>(mut self, joining: impl IntoIterator<Item = &'a str>) -> Agent {
         self.joining = joining.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Runs another program from its next start on, with the same data.
+    #[must_use]
+    pub fn with_program(mut self, program: &Program) -> Agent {
+        self.launch = self.launch.with_program(program);
         self
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::platform::Program;
 use crate::{net::Site, spawner};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -21,6 +22,7 @@ const LOG_TAIL: usize = 30;
 pub struct Launch {
     name: String,
     program: PathBuf,
+    emulator: Option<String>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     site: Option<Arc<Site>>,
@@ -32,7 +34,15 @@ impl Launch {
     #[must_use]
     pub fn new(name: &str, program: impl Into<PathBuf>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self { name: name.to_owned(), program: program.into(), args: Vec::new(), env: Vec::new(), site: None, log }
+        Self { name: name.to_owned(), program: program.into(), emulator: None, args: Vec::new(), env: Vec::new(), site: None, log }
+    }
+
+    /// Starts another program in its place, with the same arguments.
+    #[must_use]
+    pub fn with_program(mut self, program: &Program) -> Self {
+        self.program.clone_from(&program.file);
+        self.emulator.clone_from(&program.emulator);
+        self
     }
 
     /// Adds one argument.
@@ -87,7 +97,7 @@ impl Launch {
             // Not `ip netns exec`: that hides the control group mounts, which kubelet and runc need.
             command.arg("nsenter").arg(format!("--net={}", site.namespace_file().display()));
         }
-        command.arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
+        command.args(&self.emulator).arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
         command
     }
 }
