@@ -157,7 +157,7 @@ async fn a_disk_goes_from_processor_to_processor() -> Result<()> {
     place.change("amd64")?;
     place.agent.stop()?;
     let others = asked()?;
-    let Place { member, hub, mut agent } = place;
+    let Place { mut member, mut hub, mut agent } = place;
     for platform in others.iter().chain([&amd64]) {
         // The hub is away: what the agent puts back, it read from the disk that another processor wrote.
         agent.bus.cut();
