@@ -19,7 +19,8 @@ const BOOTED: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// `$1` is a folder whose `put` is laid over the files, `$2` the control group's name. A user namespace can't be made in a chroot, which
-/// `PrivateUsers=` needs, so the root is pivoted.
+/// `PrivateUsers=` needs, so the root is pivoted. Credentials travel by
+/// shared mounts, as process 1 makes them on a machine of its own.
 const BOOT: &str = r#"
 folder=$1 group=$2
 mount --make-rprivate /
@@ -44,6 +45,7 @@ mkdir "$root/before"
 cd "$root"
 pivot_root . before
 umount -l /before
+mount --make-rshared /
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=test.target
 ' sh "$@"
 "#;
@@ -96,7 +98,7 @@ impl Machine {
     /// It fails.
     pub fn run(&self, command: &[&str]) -> Result<String> {
         let init = self.init.as_raw_nonzero().to_string();
-        run("nsenter", &[&["-t", &init, "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd"], command].concat())
+        run("nsenter", &[&["-t", &init, "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--root", "--wd"], command].concat())
     }
 
     /// # Errors

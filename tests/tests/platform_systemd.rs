@@ -58,7 +58,8 @@ async fn both_run_hardened_and_come_back_when_they_hang() -> Result<()> {
     let token = machine.run(&created)?;
     let settings = format!("AGENT_HUB=https://{API}\nAGENT_NAME=systemd\nAGENT_TOKEN={}\n", token.trim());
     machine.run(&["sh", "-c", &format!("umask 077; printf '{settings}' >/etc/clusternet/agent.env")])?;
-    machine.systemctl(&["start", "clusternet-agent.service"])?;
+    let started = machine.systemctl(&["start", "clusternet-agent.service"]);
+    started.map_err(|error| error.context(machine.journal("clusternet-agent")))?;
     active(&machine, "clusternet-agent")?;
     let joined = || machine.property("clusternet-agent", "StatusText").is_ok_and(|text| text == "joined");
     machine.wait_until("the agent joins", SOON, joined).map_err(|error| error.context(machine.journal("clusternet-agent")))?;
