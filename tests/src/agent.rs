@@ -171,6 +171,11 @@ impl Agent {
         Ok(std::fs::write(self.scratch.path().join("token"), token)?)
     }
 
+    /// The folder that holds its data, its token and its log.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
     pub fn data(&self) -> PathBuf {
         self.scratch.path().join("data")
     }

@@ -13,8 +13,8 @@ fn tree() -> PathBuf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Platform {
     pub name: String,
-    /// The emulator; `None` where this machine runs it itself.
-    pub emulator: Option<String>,
+    /// The emulator; empty where this machine runs it itself.
+    pub emulator: Vec<String>,
     programs: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl Platform {
 
     fn row(line: &str) -> Result<Platform> {
         let [name, _, emulator, programs] = line.split('\t').collect::<Vec<_>>()[..] else { bail!("cross/targets.tsv: {line}") };
-        let emulator = Some(emulator.to_owned()).filter(|emulator| emulator != "-");
+        let emulator = Some(emulator.to_owned()).filter(|emulator| emulator != "-").into_iter().collect();
         Ok(Platform { name: name.to_owned(), emulator, programs: programs.split(' ').map(str::to_owned).collect() })
     }
 
@@ -69,31 +69,27 @@ impl Platform {
     }
 }
 
-/// A program, and what runs it.
+/// A program, and what runs it: an emulator, or `chroot FOLDER`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     pub file: PathBuf,
-    pub emulator: Option<String>,
+    pub emulator: Vec<String>,
 }
 
 impl Program {
     /// A command of it.
     #[must_use]
     pub fn command(&self) -> std::process::Command {
-        match &self.emulator {
-            Some(emulator) => {
-                let mut command = std::process::Command::new(emulator);
-                command.arg(&self.file);
-                command
-            }
-            None => std::process::Command::new(&self.file),
-        }
+        let mut words = self.emulator.iter().map(std::ffi::OsStr::new).chain([self.file.as_os_str()]);
+        let mut command = std::process::Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        command
     }
 }
 
 impl From<PathBuf> for Program {
     fn from(file: PathBuf) -> Program {
-        Program { file, emulator: None }
+        Program { file, emulator: Vec::new() }
     }
 }
 
@@ -106,7 +102,7 @@ mod tests {
         let all = Platform::all().unwrap();
         assert_eq!(all.len(), 6);
         assert_eq!(all.iter().filter(|platform| platform.has_hub()).count(), 2);
-        assert_eq!(Platform::named("s390x").unwrap().emulator.as_deref(), Some("qemu-s390x-static"));
-        assert_eq!(Platform::named("amd64").unwrap().emulator, None);
+        assert_eq!(Platform::named("s390x").unwrap().emulator, ["qemu-s390x-static"]);
+        assert!(Platform::named("amd64").unwrap().emulator.is_empty());
     }
 }

@@ -22,7 +22,7 @@ const LOG_TAIL: usize = 30;
 pub struct Launch {
     name: String,
     program: PathBuf,
-    emulator: Option<String>,
+    emulator: Vec<String>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     site: Option<Arc<Site>>,
@@ -34,7 +34,7 @@ impl Launch {
     #[must_use]
     pub fn new(name: &str, program: impl Into<PathBuf>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self { name: name.to_owned(), program: program.into(), emulator: None, args: Vec::new(), env: Vec::new(), site: None, log }
+        Self { name: name.to_owned(), program: program.into(), emulator: Vec::new(), args: Vec::new(), env: Vec::new(), site: None, log }
     }
 
     /// Starts another program in its place, with the same arguments.
