@@ -109,6 +109,8 @@ pub struct Memory {
     pub resident_kib: u64,
     /// The most there ever was (VmHWM).
     pub peak_kib: u64,
+    /// Of what is resident now, what no file holds (RssAnon): the rest is pages of the program, which the kernel can drop.
+    pub private_kib: u64,
 }
 
 /// A running program; dropping it kills it.
@@ -284,7 +286,7 @@ fn parse_memory(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")? })
+    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")?, private_kib: field("RssAnon:")? })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Byte order and word size: the wire's own tests and whole simulations give on a big-endian and on a 32-bit processor, emulated, what
 //! they give on amd64.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use tests::{Platform, Program};
+use tests::{Platform, Program, Scratch};
 
 /// 64-bit big-endian, and 32-bit. `CLUSTERNET_EDGE_PLATFORMS` names others.
 const FOREIGN: &str = "s390x arm";
@@ -70,6 +70,29 @@ fn a_simulation_is_the_same_to_the_last_frame_on_every_processor() -> Result<()>
             );
             eprintln!("{} seed {seed}: {} lines of trace, the same", platform.name, found.lines().count());
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clock_goes_on_after_2038() -> Result<()> {
+    for platform in foreign()? {
+        let Some(emulator) = platform.emulator.first() else { continue };
+        let scratch = Scratch::create("late")?;
+        let agent = platform.file("quick", "clusternet-agent")?;
+        // The emulator that is not static, so that its own clock can be turned: what it emulates asks it.
+        let emulator = emulator.trim_end_matches("-static");
+        let output = Command::new("faketime")
+            .args(["2040-02-03 04:05:06", emulator])
+            .arg(agent)
+            .args(["--kubeconfig", "/not/there", "--log-format", "json", "--data-dir"])
+            .arg(scratch.path().join("data"))
+            .env("TZ", "UTC")
+            .output()?;
+        // It makes its folder and its key, says so, and ends for want of a member.
+        let said = text(&output);
+        ensure!(said.contains("\"timestamp\":\"2040-02-03T04:") && said.contains("/not/there"), "{}: {said}", platform.name);
+        eprintln!("{}: {}", platform.name, said.lines().next().unwrap_or_default());
     }
     Ok(())
 }

@@ -115,8 +115,8 @@ impl Hub {
 /// The static program asks the servers of one file, and no other service of the host.
 fn unknown(host: &str, error: &std::io::Error) -> NoAnswer {
     let file = "/etc/resolv.conf";
-    let state = if std::path::Path::new(file).exists() { "do its servers know the name?" } else { "is not there" };
-    NoAnswer::Unreachable(format!("no address of {host} ({error}): {file} {state}"))
+    let state = if std::path::Path::new(file).exists() { "see what it says" } else { "it is not there" };
+    NoAnswer::Unreachable(format!("no address of {host} ({error}); names are asked of the servers in {file}: {state}"))
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> NoAnswer {
