@@ -18,9 +18,8 @@ use crate::scratch::{Scratch, unique_name};
 const BOOTED: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// `$1` is a folder whose `put` is laid over the files, `$2` the control group's name. A user namespace can't be made in a chroot, which
-/// `PrivateUsers=` needs, so the root is pivoted. Credentials travel by
-/// shared mounts, as process 1 makes them on a machine of its own.
+/// `$1` is a folder whose `put` is laid over the files, `$2` the control group's name. The root is pivoted, because `PrivateUsers=` cannot
+/// make a user namespace in a chroot, and shared, because credentials reach a service by a mount, as on a machine of its own.
 const BOOT: &str = r#"
 folder=$1 group=$2
 mount --make-rprivate /
