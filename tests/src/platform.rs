@@ -54,6 +54,7 @@ impl Platform {
     /// # Errors
     /// It has not been built.
     pub fn file(&self, profile: &str, name: &str) -> Result<PathBuf> {
+        wait_for_build();
         let file = tree().join("target/cross").join(profile).join(&self.name).join(name);
         let tests = if name.starts_with("tests/") { " --tests" } else { "" };
         ensure!(file.exists(), "{} is not there: run cross/build --profile {profile}{tests} {} first", file.display(), self.name);
@@ -66,6 +67,15 @@ impl Platform {
     /// As [`Platform::file`].
     pub fn agent(&self, profile: &str) -> Result<Program> {
         Ok(Program { file: self.file(profile, "clusternet-agent")?, emulator: self.emulator.clone() })
+    }
+}
+
+/// `tests/run` builds beside the other tests, as a process that `CLUSTERNET_EDGE_CROSS_PID` names.
+fn wait_for_build() {
+    let Ok(pid) = std::env::var("CLUSTERNET_EDGE_CROSS_PID") else { return };
+    let process = Path::new("/proc").join(pid);
+    while process.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(500));
     }
 }
 
