@@ -107,10 +107,29 @@ fn clusternets_own_form(road: &Road, through: &Through) -> Result<()> {
     ensure!(secrets.contains("Forbidden") && secrets.contains("system:serviceaccount:default:caller"), "{secrets}");
     let nobody = curl(&format!("-H 'Authorization: Basic system:anonymous' {extra}"), "/version")?;
     ensure!(nobody.contains("Unauthorized"), "without a token of the hub: {nobody}");
-    let left = through.run(KubectlVersion::V1_37, &format!("grep -rlaF '{}' '{}' | wc -l", secret.trim(), road.hub.data().display()))?;
-    ensure!(left.trim() == "0", "the member's token is on the hub's disk");
-    ensure!(!road.hub.log().contains(secret.trim()), "the member's token is in the hub's log");
-    road.step("Clusternet's URLs and headers; the member's token is nowhere on the hub's disk");
+    let found = |what: &str| {
+        let script = format!("(grep -rlaF '{what}' '{}' || true) | wc -l", road.hub.data().display());
+        through.run(KubectlVersion::V1_37, &script).map(|count| count.trim().to_owned())
+    };
+    let flat = format!("$kubectl config view --raw --flatten --kubeconfig '{}'", road.member.kubeconfig().display());
+    let of_admin = |what: &str| through.run(KubectlVersion::V1_37, &format!("{flat} -o jsonpath='{{.users[0].user.{what}}}'"));
+    let (certificate, key) = (of_admin("client-certificate-data")?, of_admin("client-key-data")?);
+    let extra = format!(
+        "-H 'Impersonate-User: clusternet' -H 'Impersonate-Extra-Clusternet-Certificate: {certificate}' \
+        -H 'Impersonate-Extra-Clusternet-PrivateKey: {key}'"
+    );
+    let admins = curl(&format!("{hub_token} {extra}"), "/apis/authentication.k8s.io/v1")?;
+    ensure!(admins.contains("selfsubjectreviews"), "the caller's own certificate: {admins}");
+    let secrets = curl(&format!("{hub_token} {extra}"), "/api/v1/namespaces/default/secrets")?;
+    ensure!(secrets.contains("SecretList"), "the caller's own certificate: {secrets}");
+    for (what, text) in [("token", secret.trim()), ("certificate", &certificate[200..280]), ("key", &key[100..180])] {
+        ensure!(found(text)? == "0", "the member's {what} is on the hub's disk");
+        ensure!(!road.hub.log().contains(text), "the member's {what} is in the hub's log");
+    }
+    std::fs::write(road.hub.data().join("planted"), secret.trim())?;
+    ensure!(found(secret.trim())? == "1", "the search finds what is there");
+    std::fs::remove_file(road.hub.data().join("planted"))?;
+    road.step("Clusternet's URLs and headers, with a token and with a certificate: neither is anywhere on the hub's disk or in its log");
     Ok(())
 }
 
