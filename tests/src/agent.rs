@@ -1,5 +1,6 @@
 //! An agent of a test: the real program in its member's network, reaching the hub through relays that count and cut.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,13 +52,26 @@ impl Agent {
     /// # Errors
     /// As [`Agent::prepare`].
     pub fn prepare_logging(hub: &Hub, member: &Member, logging: &str) -> Result<Agent> {
-        let gateway = member.site().gateway();
-        let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
+        let bus = Relay::start(member.site().gateway(), hub.bus())?;
+        Agent::prepare_by(hub, member, logging, bus.address(), bus)
+    }
+
+    /// As [`Agent::prepare`], reaching the bus at the address where it listens, without the relay.
+    ///
+    /// # Errors
+    /// As [`Agent::prepare`].
+    pub fn prepare_direct(hub: &Hub, member: &Member) -> Result<Agent> {
+        let unused = Relay::start(member.site().gateway(), hub.bus())?;
+        Agent::prepare_by(hub, member, "info,edge_agent=debug", hub.bus(), unused)
+    }
+
+    fn prepare_by(hub: &Hub, member: &Member, logging: &str, address: SocketAddr, bus: Relay) -> Result<Agent> {
+        let api = Relay::start(member.site().gateway(), hub.api())?;
         let scratch = Scratch::create("agent")?;
         std::fs::write(scratch.path().join("token"), hub.token(&[])?)?;
         let launch = member
             .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
-            .args(["--bus", &format!("mqtts://{}", bus.address()), "--log", logging])
+            .args(["--bus", &format!("mqtts://{address}"), "--log", logging])
             .arg("--data-dir")
             .arg(scratch.path().join("data"));
         let token = scratch.path().join("token").display().to_string();

@@ -1,6 +1,6 @@
 //! A hub of a test: the real program, on loopback, with its data folder at hand.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,11 +49,20 @@ impl Hub {
     /// # Errors
     /// As [`Hub::start`].
     pub fn start_with(members: &[&Member], further: &[&str]) -> Result<Hub> {
+        Hub::start_at(Ipv4Addr::LOCALHOST.into(), members, further)
+    }
+
+    /// As [`Hub::start_with`], with the bus at an address that agents reach without a relay, as that of a shaped link.
+    ///
+    /// # Errors
+    /// As [`Hub::start`].
+    pub fn start_at(bus: IpAddr, members: &[&Member], further: &[&str]) -> Result<Hub> {
         let further: Vec<String> = further.iter().map(|text| (*text).to_owned()).collect();
         let scratch = Scratch::create("hub")?;
-        let names: Vec<String> = members.iter().map(|member| member.site().gateway().to_string()).collect();
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (process, api, bus) = launch(&scratch, &names, &further, nowhere, nowhere)?;
+        let gateways = members.iter().map(|member| member.site().gateway());
+        let names: Vec<String> = gateways.chain([bus]).map(|name| name.to_string()).collect();
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (process, api, bus) = launch(&scratch, &names, &further, api, (bus, 0).into())?;
         let kubectl = Kubectl::new(&scratch.path().join("data/admin.kubeconfig"))?;
         Ok(Hub { scratch, names, further, process: Some(process), api, bus, kubectl })
     }
@@ -97,6 +106,16 @@ impl Hub {
     /// As [`Hub::run`].
     pub fn token(&self, args: &[&str]) -> Result<String> {
         Ok(self.run(&[&["token", "create", "--quiet"], args].concat())?.trim().to_owned())
+    }
+
+    /// kubectl that reaches a member through this hub, as the hub's administrator.
+    ///
+    /// # Errors
+    /// The hub knows no such cluster.
+    pub fn kubectl_into(&self, member: &Member) -> Result<Kubectl> {
+        let path = self.scratch.path().join(format!("{}.kubeconfig", member.name()));
+        std::fs::write(&path, self.run(&["kubeconfig", "--cluster", member.name()])?)?;
+        Kubectl::new(&path)
     }
 
     /// A token with which a machine takes the place of a cluster.
@@ -275,11 +294,11 @@ fn launch(
         launch = launch.args(["--tls-san", name]);
     }
     let mut process = launch.start()?;
-    let read = |line: String, scheme: &str| {
-        line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
+    let read = |line: String| {
+        line.trim().rsplit_once("://").and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
     };
-    let api = read(process.wait_for_line("api: ", START)?, "https://")?;
-    let bus = read(process.wait_for_line("bus: ", START)?, "mqtts://")?;
+    let api = read(process.wait_for_line("api: ", START)?)?;
+    let bus = read(process.wait_for_line("bus: ", START)?)?;
     process.wait_for_line("kubeconfig: ", START)?;
     Ok((process, api, bus))
 }

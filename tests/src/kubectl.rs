@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cache::Tool;
+use crate::process::Launch;
 use crate::watch::Watch;
 
 const POLL: Duration = Duration::from_millis(100);
@@ -28,6 +29,7 @@ pub enum KubectlVersion {
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
+    plugins: Option<PathBuf>,
 }
 
 impl Kubectl {
@@ -48,7 +50,14 @@ impl Kubectl {
             KubectlVersion::V1_37 => Tool::Kubectl("v1.37.1"),
             KubectlVersion::V1_32 => Tool::Kubectl("v1.32.3"),
         };
-        Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned() })
+        Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned(), plugins: None })
+    }
+
+    /// Finds plugins in this folder, too.
+    #[must_use]
+    pub fn with_plugins(mut self, folder: &Path) -> Self {
+        self.plugins = Some(folder.to_owned());
+        self
     }
 
     /// The program itself.
@@ -63,6 +72,13 @@ impl Kubectl {
     /// When it exits with anything but 0; the message holds its standard error.
     pub fn run<const N: usize>(&self, args: [&str; N]) -> Result<String> {
         self.run_with_input(&args, "")
+    }
+
+    /// Describes it as a program that runs beside the test, its output in `<logs>/<name>.log`.
+    #[must_use]
+    pub fn launch(&self, name: &str, args: &[&str], logs: &Path) -> Launch {
+        let launch = Launch::new(name, &self.program, logs).args(args);
+        launch.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", self.kubeconfig.with_extension("kubectl-cache"))
     }
 
     /// Runs it and returns output and exit code, whatever they are.
@@ -197,6 +213,11 @@ impl Kubectl {
         // Beside the kubeconfig, so that no test sees another one's discovery.
         let cache = self.kubeconfig.with_extension("kubectl-cache");
         command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", cache);
+        if let Some(plugins) = &self.plugins {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let paths = std::iter::once(plugins.clone()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(paths).unwrap_or(path));
+        }
         command
     }
 }

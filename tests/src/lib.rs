@@ -15,6 +15,7 @@
 //!
 //! - [`Member`]: a site with its API server, and with a kubelet when asked; [`ControlPlane`] and [`Node`] are its parts.
 //! - [`Site`]: a network namespace on a veth pair that can be cut.
+//! - [`Shaper`]: a second link of a site with delay, jitter, loss, reordering, a rate, cuts and a NAT that forgets.
 //! - [`Process`]: any program, started by [`Launch`], with its log in a file.
 //! - [`Kubectl`], [`Watch`], [`Relay`]: the independent observers that decide, instead of our programs' own counters.
 //!
@@ -29,6 +30,7 @@ mod cgroup;
 mod command;
 mod containers;
 mod control_plane;
+mod hostile;
 pub mod hostile_http;
 mod hub;
 mod kubectl;
@@ -42,6 +44,7 @@ mod relay;
 mod road;
 pub mod sandbox;
 mod scratch;
+mod shaper;
 mod spawner;
 pub mod strangers;
 mod sweep;
@@ -54,6 +57,7 @@ pub use agent::Agent;
 pub use app::{App, Feed};
 pub use cache::{Tool, workspace_program};
 pub use control_plane::{ControlPlane, Controllers};
+pub use hostile::{Deeds, HostileBroker};
 pub use hub::{Hub, Statuses};
 pub use kubectl::{Kubectl, KubectlVersion};
 pub use member::{Member, MemberBuilder};
@@ -64,6 +68,7 @@ pub use process::{Launch, Memory, Process};
 pub use relay::{Relay, Traffic};
 pub use road::{Inventory, Road, condition, is_applied};
 pub use scratch::Scratch;
+pub use shaper::{Counts, Fates, Shape, Shaper, Way};
 pub use sweep::leftovers;
 pub use through::Through;
 pub use tls_client::TlsClient;

@@ -5,10 +5,12 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::{require_root, run_line};
 use crate::scratch::unique_name;
@@ -56,13 +58,12 @@ impl Site {
         static SWEEP: Once = Once::new();
         require_root()?;
         SWEEP.call_once(sweep::sweep_dead_runs);
-        // Held until the addresses are on the interface: test processes run side by side.
-        let lock = File::create(LOCK).with_context(|| format!("can't write {LOCK}"))?;
-        lock.lock().with_context(|| format!("can't lock {LOCK}"))?;
+        let lock = lock_addresses()?;
         let subnet = free_subnet(&run_line("ip -o -4 address show")?).context("no free test addresses")?;
         let name = unique_name();
         let site = Self { hub_link: hub_link(&name), name, gateway: host(subnet, 1), address: host(subnet, 2) };
         site.build()?;
+        drop(lock);
         Ok(Arc::new(site))
     }
 
@@ -144,6 +145,21 @@ impl Site {
         run_line(&format!("nsenter --net={} {line}", self.namespace_file().display()))
     }
 
+    /// Does something in the site's namespace; sockets that it opens stay there.
+    ///
+    /// # Errors
+    /// When the namespace can't be entered, or what `what` says.
+    pub fn within<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = self.namespace_file();
+        let namespace = File::open(&path).with_context(|| format!("can't open {}", path.display()))?;
+        // A thread that ends, for it can't be sure to get back.
+        let inside = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).context("can't enter the namespace")?;
+            what()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// Lets what is sent to `from` (address:port) inside the site arrive at `to`, for the site's programs and its pods.
     pub(crate) fn redirect(&self, from: (Ipv4Addr, u16), to: u16) -> Result<()> {
         let (address, port) = from;
@@ -161,6 +177,13 @@ impl Drop for Site {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Held until a chosen address is on an interface: test processes run side by side.
+pub(crate) fn lock_addresses() -> Result<File> {
+    let lock = File::create(LOCK).with_context(|| format!("can't write {LOCK}"))?;
+    lock.lock().with_context(|| format!("can't lock {LOCK}"))?;
+    Ok(lock)
 }
 
 /// Removes a namespace and its link; whatever is already gone is passed over.

@@ -67,8 +67,8 @@ fn containers(road: &Road, through: &Through, version: KubectlVersion) -> Result
     road.step("100 MB of standard input with its checksum, cp both ways");
 
     let terminal = "script -qec 'stty rows 33 cols 101; (sleep 4; stty -F /dev/tty rows 44 cols 155) & \
-        exec $kubectl exec -it box -- sh -c \"stty size; until stty size | grep -q 44; do sleep 1; done; stty size\"' /dev/null </dev/null";
-    let sizes = run(&format!("export kubectl; {terminal}"))?;
+        exec $kubectl exec -it box -- sh -c \"for rows in 33 44; do until stty size | grep -q $rows; do sleep 0.5; done; stty size; done\"' /dev/null </dev/null";
+    let sizes = run(&format!("export kubectl; {}", terminal.replace("$rows", "\\$rows")))?;
     ensure!(sizes.contains("33 101") && sizes.contains("44 155"), "a terminal and its resize: {sizes:?}");
     let attached = run("timeout 4 $kubectl attach box 2>/dev/null; [ $? = 124 ]")?;
     ensure!(attached.contains("line "), "attach showed {attached:?}");

@@ -31,6 +31,7 @@ pub(super) enum FileError {
 
 /// Opens the file under `key` and brings it to the newest schema.
 pub(super) fn open(path: &Path, key: &Key) -> Result<(Connection, Sealer), FileError> {
+    at_rest::keep_to_owner(path);
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

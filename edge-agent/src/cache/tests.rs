@@ -94,6 +94,16 @@ fn a_folder_in_use_and_a_newer_file_say_what_to_do() {
     assert!(error.to_string().contains("newer agent"), "{error}");
 }
 
+#[test]
+fn the_cache_and_its_journals_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (_cache, _) = Cache::open(folder.path()).unwrap();
+    for file in [FILE.to_owned(), format!("{FILE}-wal"), format!("{FILE}-shm")] {
+        assert_eq!(std::fs::metadata(folder.path().join(&file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+}
+
 /// Made by an agent of tables version 1, which wrote in clear: it holds a Secret, and had another one.
 const UNSEALED: &[u8] = include_bytes!("../../tests/fixtures/unsealed.db");
 

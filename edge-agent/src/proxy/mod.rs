@@ -1,9 +1,10 @@
 //! Requests that come over the bus, performed on the member's own API server, or on what the member's owner has allowed beside it.
 //!
-//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform` does, over the connections of
+//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform` and `answer` do, over the connections of
 //! `server` and `beside`. Nothing is remembered, nothing is repeated: a request is sent at most once.
 
 mod allow;
+mod answer;
 mod beside;
 mod body;
 mod connection;

@@ -2,34 +2,30 @@
 
 use std::time::Duration;
 
+use bus_schema::message::stream::RequestHead;
 use bus_schema::message::stream::request_head::Identity;
-use bus_schema::message::stream::{Header, RequestHead, ResponseHead};
 use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use streams::{Code, Reader, Stream, Writer};
+use streams::{Code, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::answer::{broken, drain, refuse, relay, response_head, say, upgraded};
 use super::beside::Beside;
 use super::body::{self, RequestBody};
-use super::connection::{BoxIo, Connection, Unanswered};
+use super::connection::{Connection, Unanswered};
 use super::deny::{Asker, Deny, denied};
 use super::identity::{Credentials, credentials};
 use super::pool::Pool;
 use super::refusal::Refusal;
-use super::request::{Checked, Other, Place, check, has_dot_segments, is_hop_by_hop};
+use super::request::{Checked, Other, Place, check, has_dot_segments};
 use super::server::{As, Server};
 use super::settings::Settings;
-use crate::cluster::failure::chain;
 
 /// How long a hub may take to say what it wants of a stream that it has opened.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may take to become free after its answer has ended, to be kept.
-const FREE_WITHIN: Duration = Duration::from_millis(100);
 
 /// Performs requests; shared by all streams.
 pub struct Performer {
@@ -273,87 +269,4 @@ fn asker(head: &RequestHead) -> Asker<'_> {
         Some(Identity::User(user)) => Asker { user: &user.name, groups: &user.groups },
         _ => Asker::default(),
     }
-}
-
-fn broken(error: &hyper::Error) -> Refusal {
-    match error.is_user() {
-        true => Refusal::malformed(chain(error)),
-        false => {
-            Refusal::bad_gateway(format!("the connection broke before the server answered, what it did is not known: {}", chain(error)))
-        }
-    }
-}
-
-/// Answers in the server's place.
-async fn refuse(stream: Stream, refusal: &Refusal) {
-    let (reader, mut writer) = stream.into_split();
-    tokio::join!(say(refusal, &mut writer), drain(reader));
-}
-
-async fn say(refusal: &Refusal, writer: &mut Writer) {
-    let (head, body) = refusal.answer();
-    let said = async {
-        writer.write_head(&head).await?;
-        writer.write_all(&body).await?;
-        writer.shutdown().await
-    };
-    if let Err(error) = said.await {
-        tracing::debug!(%error, "an answer could not be given");
-    }
-}
-
-/// Reads what nobody wants, so that the stream ends when the hub has said all and not before it has heard all.
-async fn drain(mut reader: Reader) {
-    let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
-}
-
-/// Passes an answer on, and keeps its connection if it can be used again.
-async fn relay(response: Response<Incoming>, mut connection: Connection, writer: &mut Writer, pool: Option<&Pool>) {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return say(&Refusal::bad_gateway("the server goes over to another protocol, which nobody asked for"), writer).await;
-    }
-    if let Err(error) = writer.write_head(&response_head(&response)).await {
-        return say(&Refusal::bad_gateway(format!("the server's answer can't be passed on: {error}")), writer).await;
-    }
-    let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data()
-                    && writer.write_all(&data).await.is_err()
-                {
-                    return;
-                }
-            }
-            Err(error) => return writer.reset(Code::Failed, &format!("the server's answer broke off: {}", chain(&error))),
-        }
-    }
-    if writer.shutdown().await.is_err() {
-        return;
-    }
-    if let Some(pool) = pool
-        && let Ok(true) = tokio::time::timeout(FREE_WITHIN, connection.ready()).await
-    {
-        pool.put(connection);
-    }
-}
-
-fn response_head(response: &Response<Incoming>) -> ResponseHead {
-    let nominated: Vec<String> = response.headers().get_all(header::CONNECTION).iter().flat_map(|value| tokens(value)).collect();
-    let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let passes = |name: &str| (is_switch && name == "upgrade") || !(is_hop_by_hop(name) || nominated.iter().any(|other| other == name));
-    let passing = response.headers().iter().filter(|(name, _)| passes(name.as_str()));
-    let headers = passing.map(|(name, value)| Header { name: name.to_string(), value: value.as_bytes().to_vec() }).collect();
-    ResponseHead { status: response.status().as_u16().into(), headers }
-}
-
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = String> {
-    String::from_utf8_lossy(value.as_bytes()).split(',').map(|token| token.trim().to_ascii_lowercase()).collect::<Vec<_>>().into_iter()
-}
-
-/// The bare connection after a switch, and what it has brought already.
-async fn upgraded(response: Response<Incoming>) -> Result<(BoxIo, bytes::Bytes), String> {
-    let upgraded = hyper::upgrade::on(response).await.map_err(|error| chain(&error))?;
-    let parts = upgraded.downcast::<TokioIo<BoxIo>>().map_err(|_| "the connection is of another kind".to_owned())?;
-    Ok((parts.io.into_inner(), parts.read_buf))
 }
