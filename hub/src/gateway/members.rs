@@ -21,9 +21,13 @@ use crate::sync::Streams;
 /// Between two looks whether an agent has come.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a link is taken to be about to come back. kubectl repeats ten times what is answered with `Retry-After`, and shows nothing
-/// meanwhile: that hides a lost connection, and would only delay the sentence about a cluster that is off.
-const MOMENT: Duration = Duration::from_secs(30);
+/// How long after the last sign of life a link is taken to be about to come back: as long as it takes to see that it is gone. kubectl
+/// repeats ten times what is answered with `Retry-After`, and shows nothing meanwhile: that hides a lost connection, and would only delay
+/// the sentence about a cluster that is off.
+const MOMENT: Duration = Duration::from_secs(45);
+
+/// When somebody may look again for a cluster that is away for longer.
+const LATER: Duration = Duration::from_secs(30);
 
 /// What is known of clusters.
 #[derive(Clone)]
@@ -128,7 +132,7 @@ pub fn unavailable(why: &str, again: Option<Duration>) -> Failure {
     let failure = Failure::new(503, "ServiceUnavailable", why);
     match again {
         Some(again) => failure.again_after(again),
-        None => failure.with("retryAfterSeconds", MOMENT.as_secs()),
+        None => failure.with("retryAfterSeconds", LATER.as_secs()),
     }
 }
 

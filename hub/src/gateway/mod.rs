@@ -110,9 +110,9 @@ impl Gateway {
         let member = self.0.members.find(&route.cluster)?;
         let cluster = member.key.to_string();
         entry.note(|record| record.cluster.clone_from(&cluster));
-        let endpoint = self.0.members.endpoint(&member, wait).await?;
         let place =
             self.0.places.clone().try_acquire_owned().map_err(|_| too_many(&format!("the hub serves {MAX_STREAMS} requests at once")))?;
+        let endpoint = self.0.members.endpoint(&member, wait).await?;
         let stream = endpoint.open().map_err(|error| too_many(&format!("{cluster}: {error}")))?;
         let head = RequestHead {
             method: request.method().as_str().to_owned(),
