@@ -12,6 +12,7 @@ mod latency;
 mod memory;
 mod seal;
 mod start;
+mod streams;
 mod tls;
 mod writes;
 
@@ -31,7 +32,7 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile"];
+    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile", "streams"];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked == hostile::STRANGERS {
         return hostile::strangers(std::env::args().skip(2)).await;
@@ -54,6 +55,7 @@ async fn main() -> Result<()> {
             "seal" => seal::measure()?,
             "tls" => tls::measure().await?,
             "hostile" => hostile::measure().await?,
+            "streams" => streams::measure().await?,
             _ => memory::measure().await?,
         }
     }
