@@ -22,7 +22,8 @@ const SHAPE: Shape = Shape {
     reorder: 0.0,
     late: Duration::ZERO,
     rate: Some(RATE),
-    queue: 64 << 10,
+    // What the link carries in 300 ms.
+    queue: 37_500,
 };
 const ROUNDS: usize = 30;
 const SOON: Duration = Duration::from_secs(60);
