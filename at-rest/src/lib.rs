@@ -13,12 +13,14 @@
 //! - A value opens only in the place that it was sealed for: rows can't be swapped, only set back to what that same row once was.
 //! - What must be found again without being read has a blind index: [`Sealer::blind`], an HMAC of it.
 //!
-//! Absent on purpose: files and tables. Each program decides what of a row is sealed; `docs/security.md` says what stays in clear.
+//! Absent on purpose: what is in files and tables. Each program decides what of a row is sealed; `docs/security.md` says what stays in clear.
 
 mod key;
+mod owner;
 mod sealer;
 mod wipe;
 
 pub use key::{Key, KeyError, KeyFile, KeyId};
+pub use owner::keep_to_owner;
 pub use sealer::{OVERHEAD, Sealer, Unreadable};
 pub use wipe::Wiping;

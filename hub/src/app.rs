@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{self, ApiState, Authenticator, Identity};
 use crate::bus::gate::roster::KeyUse;
 use crate::bus::gate::tls::Material;
-use crate::cli::{self, Command};
+use crate::cli;
 use crate::config::{Config, Flags};
 use crate::controller::live::View;
 use crate::controller::registration::{Directory, Issuing};
@@ -24,13 +24,14 @@ use crate::controller::{events, expiry, keys, labels, latest, planner, registrat
 use crate::core::contact::Contacts;
 use crate::core::guard::Guard;
 use crate::core::guard::fleet::Words;
+use crate::core::reserved::Reserved;
 use crate::enrol::Enrolment;
 use crate::folder::{Endpoints, Folder};
 use crate::gateway::{AuditLog, Gateway, Members};
 use crate::gating::Gating;
 use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
-use crate::{enrol, gateway, https, kinds, sync, telemetry, tls};
+use crate::{alive, enrol, gateway, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -48,32 +49,13 @@ pub fn main(flags: &Flags) -> ExitCode {
         }
     };
     if let Some(command) = &flags.command {
-        return print(&config, command);
+        return cli::print("clusternet-hub", cli::run(&config, command));
     }
     telemetry::init(&config);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("clusternet-hub: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Does a command and prints what it says.
-fn print(config: &Config, command: &Command) -> ExitCode {
-    let print = async {
-        rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
-        cli::run(config, command).await
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(print)) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
         Err(error) => {
             eprintln!("clusternet-hub: {error:#}");
             ExitCode::FAILURE
@@ -114,14 +96,16 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let registering =
         registration::Config { real_namespaces: false, bus_address: endpoints.bus.clone(), issuing, directory: directory.clone() };
     let streams = sync::Streams::new(config.stream_limits());
-    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions, streams.clone());
+    let inputs = start_controllers(&tasks, &state, registering, gating.uses, sessions, streams.clone(), config.reserved());
     let client = api::client(&state, Identity::admin("system:hub-controller"));
     tasks.spawn("roster", roster::run(client, gating.roster, stop.clone()));
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
     let members = Members { directory: directory.clone(), streams, contacts: inputs.contacts.clone(), store: store.clone() };
+    let watched = store.clone();
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
-    let enrolment = Enrolment::new(api::client(&state, Identity::admin("system:hub-enrolment")), authority.clone(), directory, &hash);
+    let client = api::client(&state, Identity::admin("system:hub-enrolment"));
+    let enrolment = Enrolment::new(client, authority.clone(), directory, &hash, config.reserved());
     let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path())?);
     let router = enrol::router(enrolment).merge(gateway::router(gateway)).fallback_service(api::router(state));
     tasks.spawn("api", https::serve(listener, tls::server_config(served.clone()), router, stop.clone()));
@@ -140,6 +124,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     println!("api: {}", endpoints.api);
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
+    tasks.spawn("watchdog", alive::keep(watched, stop.clone()));
     stop.cancelled().await;
     gating.gate.shutdown().await;
     tasks.tracker.close();
@@ -155,6 +140,7 @@ fn start_controllers(
     used: mpsc::Receiver<KeyUse>,
     sessions: mpsc::Receiver<crate::bus::Session>,
     streams: sync::Streams,
+    reserved: Reserved,
 ) -> sync::Inputs {
     let client = api::client(state, Identity::admin("system:hub-controller"));
     let (plans_sender, plans) = latest::channel();
@@ -171,7 +157,7 @@ fn start_controllers(
     let recorder = events::Recorder::default();
     tasks.spawn("events", events::run(client.clone(), recorder.clone(), tasks.stop.clone()));
     tasks.spawn("expiry", expiry::run(client.clone(), tasks.stop.clone()));
-    tasks.spawn("labels", labels::run(client.clone(), tasks.stop.clone()));
+    tasks.spawn("labels", labels::run(client.clone(), reserved, tasks.stop.clone()));
     tasks.spawn("status", status::run(client, outcomes, statuses, reports, recorder, tasks.stop.clone()));
     sync::Inputs { sessions, plans, position, reports: reports_sender, contacts, words, streams }
 }

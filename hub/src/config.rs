@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use streams::Limits;
 
 use crate::cli::{Command, duration};
+use crate::core::reserved::{self, Reserved};
 use crate::tls::Given;
 
 /// clusternet-hub: one API for a fleet of clusters.
 #[derive(Debug, Parser, Serialize)]
-#[command(name = "clusternet-hub", version)]
+#[command(name = "clusternet-hub", version = env!("BUILD_STAMP"))]
 pub struct Flags {
     #[command(subcommand)]
     #[serde(skip)]
@@ -85,6 +86,11 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_rate: Option<u64>,
+    /// Label, KEY, or all labels of a domain and of those below it, DOMAIN/, that no cluster may give itself; tokens and people may; may
+    /// stand several times [default: node-restriction.kubernetes.io/ and hub.clusternet.io/].
+    #[arg(long = "reserved-label", value_name = "LABEL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reserved_labels: Vec<String>,
     /// Log lines as `text` or `json`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +120,7 @@ pub struct Config {
     pub guard_fleet_share: u8,
     pub stream_grace: String,
     pub stream_rate: u64,
+    pub reserved_labels: Vec<String>,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -144,6 +151,7 @@ impl Default for Config {
             guard_fleet_share: 20,
             stream_grace: "15m".into(),
             stream_rate: 0,
+            reserved_labels: reserved::DEFAULT.map(str::to_owned).to_vec(),
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -193,6 +201,11 @@ impl Config {
         if self.stream_grace == "0s" { Ok(Duration::ZERO) } else { duration::parse(&self.stream_grace) }
     }
 
+    /// The labels that no cluster may give itself.
+    pub fn reserved(&self) -> Reserved {
+        Reserved::parse(&self.reserved_labels).unwrap_or_default()
+    }
+
     /// The CA that is kept elsewhere.
     pub fn given_ca(&self) -> Option<Given> {
         Some(Given { certificate: self.ca_cert.clone()?, key: self.ca_key.clone()? })
@@ -225,6 +238,9 @@ impl Config {
                 wrong.push(format!("{name}: {share} is no percentage: use 1 to 100, or 0 to hold nothing"));
             }
         }
+        if let Err(why) = Reserved::parse(&self.reserved_labels) {
+            wrong.push(format!("reserved_labels: {why}"));
+        }
         if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
             wrong.push(format!("log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `hub=debug`", self.log));
         }
@@ -235,6 +251,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Asked;
 
     fn read(arguments: &[&str]) -> anyhow::Result<Config> {
         Config::read(&Flags::parse_from([&["clusternet-hub"], arguments].concat()))
@@ -257,7 +274,7 @@ mod tests {
     #[test]
     fn render_takes_the_same_folder_as_the_hub() {
         let flags = Flags::parse_from(["clusternet-hub", "render", "app", "-n", "shop", "--cluster", "ns/a", "--data-dir", "/data"]);
-        let Some(Command::Render(args)) = &flags.command else { panic!("render") };
+        let Some(Command::Asked(Asked::Render(args))) = &flags.command else { panic!("render") };
         assert_eq!((args.subscription.as_str(), args.namespace.as_str(), args.cluster.as_str()), ("app", "shop", "ns/a"));
         assert_eq!(Config::read(&flags).unwrap().data_dir, PathBuf::from("/data"));
     }
@@ -268,7 +285,10 @@ mod tests {
         std::fs::write(file.path(), "api_lisen = \"127.0.0.1:1\"").unwrap();
         let error = read(&["--config", file.path().to_str().unwrap()]).unwrap_err().to_string();
         assert!(error.contains("api_lisen"), "{error}");
-        let error = read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1", "--guard-share", "101"]).unwrap_err().to_string();
-        assert_eq!(error.lines().count(), 3, "{error}");
+        let error =
+            read(&["--bus-address", "tcp://x", "--member-max-object-bytes", "1", "--guard-share", "101", "--reserved-label", "a b"])
+                .unwrap_err()
+                .to_string();
+        assert_eq!(error.lines().count(), 4, "{error}");
     }
 }

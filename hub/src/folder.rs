@@ -124,8 +124,8 @@ impl Folder {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "hub",
             "clusters": [{"name": "hub", "cluster": {"server": endpoints.api, "certificate-authority-data": STANDARD.encode(ca_pem)}}],
-            "users": [{"name": "admin", "user": {"token": admin_token}}],
-            "contexts": [{"name": "hub", "context": {"cluster": "hub", "user": "admin"}}],
+            "users": [{"name": "hub-admin", "user": {"token": admin_token}}],
+            "contexts": [{"name": "hub", "context": {"cluster": "hub", "user": "hub-admin"}}],
         });
         self.write_secret("admin.kubeconfig", &serde_json::to_vec_pretty(&config)?)?;
         let found = json!({"api": endpoints.api, "bus": endpoints.bus, "kubeconfig": kubeconfig});

@@ -12,6 +12,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hub::api::{ApiState, Authenticator, DEFAULT_MEMBER_LIMIT, Identity};
 use hub::controller::registration::{self, Directory, Issuing};
+use hub::core::reserved::Reserved;
 use hub::enrol::token::{Fresh, hashed};
 use hub::enrol::{Enrolment, PROOF, PeerAddress};
 use hub::kinds::{ClusterRegistrationRequest, JoinToken, ManagedCluster};
@@ -26,12 +27,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 const ID: &str = "00000000-0000-4000-8000-000000000001";
+/// How long a hub may take to read its clusters.
+const LISTED: Duration = Duration::from_secs(20);
 const HERE: [u8; 4] = [10, 0, 0, 7];
 
 /// A hub without sockets: its API, the registration controller, and the paths under test.
 struct Hub {
     router: Router,
     client: Client,
+    directory: Directory,
     _folder: tempfile::TempDir,
     _authority: watch::Sender<Arc<Authority>>,
     _stop: tokio_util::sync::DropGuard,
@@ -48,8 +52,8 @@ fn hub() -> Hub {
     let bus_address = "mqtts://hub:8883".to_owned();
     let config = registration::Config { real_namespaces: false, bus_address, issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory, &[7; 32]));
-    Hub { router, client, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
+    let router = hub::enrol::router(Enrolment::new(client.clone(), authority, directory.clone(), &[7; 32], Reserved::default()));
+    Hub { router, client, directory, _folder: folder, _authority: sender, _stop: stop.drop_guard() }
 }
 
 /// What a machine has: a key it asks a certificate for, and what it was given before.
@@ -93,6 +97,12 @@ impl Hub {
     }
 
     async fn send(&self, peer: [u8; 4], path: &str, token: Option<&str>, proof: Option<String>, body: Vec<u8>) -> (StatusCode, Value) {
+        let listed = async {
+            while self.directory.find(ID).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LISTED, listed).await.expect("the hub has read its clusters: before, it asks everybody to come again");
         let mut request = Request::post(path).extension(PeerAddress(IpAddr::from(peer)));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -196,6 +206,29 @@ async fn a_granted_machine_has_a_certificate_for_its_key_and_the_tokens_labels()
         (status.tls_keys.len(), status.link_key, status.sid.as_deref()),
         (1, Some(STANDARD.encode([7; 32])), granted["sid"].as_str())
     );
+}
+
+#[tokio::test]
+async fn a_reserved_label_is_given_by_a_token_and_never_by_the_cluster_itself() {
+    let (hub, mut machine) = (hub(), Machine::new(ID));
+    let (plain, giving) = (hub.token(json!({})).await, hub.token(json!({"labels": {"hub.clusternet.io/tier": "prod"}})).await);
+    let sly = json!({"labels": {"hub.clusternet.io/tier": "bank", "own": "x"}});
+    let body = |machine: &Machine| machine.body(sly.clone()).to_string().into_bytes();
+    let (code, said) = hub.send(HERE, "/enrol", Some(&plain), None, body(&machine)).await;
+    assert!(
+        code == StatusCode::FORBIDDEN && said["message"].as_str().is_some_and(|why| why.contains("hub.clusternet.io/tier is reserved"))
+    );
+    assert_eq!(hub.used(&plain).await, 0, "what is refused is not counted");
+    let (code, granted) = hub.send(HERE, "/enrol", Some(&giving), None, body(&machine)).await;
+    assert_eq!(code, StatusCode::OK, "{granted}");
+    let tier = async || hub.cluster().await.labels()["hub.clusternet.io/tier"].clone();
+    assert_eq!((tier().await.as_str(), hub.cluster().await.labels()["own"].as_str()), ("prod", "x"));
+    // Later it is neither given another one nor kept out.
+    machine.take(&granted);
+    let body = body(&machine);
+    let proof = machine.identity.as_ref().map(|(key, _)| STANDARD.encode(key.sign(&proves("enrol", &body)).expect("a signature")));
+    assert_eq!(hub.send(HERE, "/enrol", None, proof, body).await.0, StatusCode::OK);
+    assert_eq!(tier().await, "prod");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gateway_support::{ADMIN, ID, Link, PATIENCE, answer, bearer, echo, gate, until, with_cluster, with_limits};
+use gateway_support::{ADMIN, ID, PATIENCE, answer, bearer, echo, gate, until, with_cluster, with_limits};
 use serde_json::{Value, json};
 use streams::{Code, Limits, StreamError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -151,12 +151,11 @@ async fn a_cluster_that_is_away_is_said_to_be_with_how_long_and_can_be_waited_fo
 async fn a_cluster_that_is_not_there_or_not_alone_is_said_to_be_so() {
     let (gate, link) = with_cluster().await;
     link.perform(echo);
-    let other = Link::new(Limits::default());
     for path in ["/clusters/nowhere/version", "/clusters/other:shop-1/version", "/clusters/a%2Fb/x"] {
         let unknown = gate.get(path).await;
         assert_eq!((unknown.code, unknown.status()["reason"].as_str()), (404, Some("NotFound")), "{path}");
     }
-    gate.cluster("other", "shop-1", "00000000-0000-4000-8000-000000000002", "bbbbbbbb", &other).await;
+    gate.cluster("other", "shop-1", "00000000-0000-4000-8000-000000000002", "bbbbbbbb").await;
     let several = gate.get("/clusters/shop-1/version").await;
     assert_eq!(several.code, 409);
     assert!(several.message().contains("/clusters/ns:shop-1/ or /clusters/other:shop-1/"), "{}", several.message());
@@ -291,6 +290,10 @@ async fn a_client_that_goes_away_ends_its_stream() {
         let mut connection = gate.connect().await;
         connection.write_all(request.as_bytes()).await.unwrap();
         assert_eq!(ends.recv().await.as_deref(), Some("begun"));
+        let mut got = Vec::new();
+        while request != half && !got.ends_with(b"begun\r\n") {
+            assert!(tokio::time::timeout(PATIENCE, connection.read_buf(&mut got)).await.expect("an answer").unwrap() > 0);
+        }
         drop(connection);
         let ended = tokio::time::timeout(PATIENCE, ends.recv()).await.expect("the agent is told");
         assert_eq!(ended.as_deref(), Some("Cancelled"), "{request}");
@@ -301,23 +304,35 @@ async fn a_client_that_goes_away_ends_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_waits_for_an_answer_and_goes_away_ends_its_stream() {
+async fn a_client_that_waits_or_watches_and_goes_away_ends_its_stream() {
     let (gate, link) = with_cluster().await;
-    let (sender, mut ends) = mpsc::channel(4);
-    link.perform(move |stream, _| {
+    let (sender, mut begun) = mpsc::channel(4);
+    link.perform(move |mut stream, head| {
         let sender = sender.clone();
         async move {
+            if head.path == "/watch" {
+                stream.write_head(&answer(200, &[])).await.unwrap();
+                stream.write_all(b"begun").await.unwrap();
+            }
             sender.send(()).await.unwrap();
             std::future::pending::<()>().await;
             drop(stream);
         }
     });
-    let mut connection = gate.connect().await;
-    connection.write_all(b"GET /clusters/shop-1/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer admin-token\r\n\r\n").await.unwrap();
-    ends.recv().await.unwrap();
-    drop(connection);
-    until("nothing is left", || link.hub.counts().handles == 0).await;
-    assert_eq!(gate.audit(1).await[0]["code"], Value::Null);
+    for path in ["wait", "watch"] {
+        let mut connection = gate.connect().await;
+        let request = format!("GET /clusters/shop-1/{path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer admin-token\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        begun.recv().await.unwrap();
+        let mut got = Vec::new();
+        while path == "watch" && !got.ends_with(b"begun\r\n") {
+            assert!(tokio::time::timeout(PATIENCE, connection.read_buf(&mut got)).await.expect("an answer").unwrap() > 0);
+        }
+        drop(connection);
+        until("nothing is left", || link.hub.counts().handles == 0).await;
+    }
+    let codes: Vec<Value> = gate.audit(2).await.iter().map(|line| line["code"].clone()).collect();
+    assert_eq!(codes, [Value::Null, json!(200)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,8 @@
-//! What 10,000 clients that never authenticate do to the fleet: change to *applied* of a hundred agents over mutual TLS, without and
-//! with them, in turns of one run. The strangers are a process of their own that stands back (`nice`), as they have machines of their
-//! own: what is measured is what they cost the hub.
+//! What 10,000 clients that never authenticate do to the fleet: change to *applied* of a hundred agents over mutual TLS, in turns of one
+//! run: with nobody else, beside strangers that flood another gate, and beside strangers that flood the hub.
+//!
+//! Strangers have machines of their own, here they have not: the turn with another gate, which runs in the strangers' own process, is
+//! the control that tells what they take from the fleet by running here at all. What they cost the hub is the last turn to the control.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,7 +16,8 @@ use bus_schema::id::Sid;
 use kube::api::{Patch, PatchParams};
 use rustls::ClientConfig;
 use serde_json::json;
-use tests::{App, Authority, Hub, Launch, Process, Scratch, Statuses, bus};
+use tests::bus::{self, Bus};
+use tests::{App, Authority, Hub, Launch, Process, Scratch, Statuses};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -25,9 +28,9 @@ use crate::{figure, fleet, latency, percentile};
 pub const STRANGERS: &str = "strangers";
 
 const COUNT: usize = 10_000;
-/// Many short turns: whatever else the machine does falls on both kinds.
+/// Many short turns: whatever else the machine does falls on all kinds.
 const TURNS: usize = 5;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 40;
 /// Until every stranger has begun, or is gone.
 const BUILD_UP: Duration = Duration::from_secs(6);
 const SOON: Duration = Duration::from_secs(60);
@@ -35,8 +38,21 @@ const SOON: Duration = Duration::from_secs(60);
 const FRONT: &str = "gate-front";
 /// How `/proc` counts processor time on every platform that the harness runs on.
 const TICKS_A_SECOND: f64 = 100.0;
-/// How far the strangers stand back.
+/// How far the strangers stand back (`nice`).
 const NICE: &str = "19";
+/// In place of a target: the strangers bring a gate of their own.
+const CONTROL: &str = "control";
+
+/// What was seen while others did something.
+#[derive(Default)]
+struct Seen {
+    /// Milliseconds from a change to its *applied*.
+    changes: Vec<f64>,
+    /// Processor seconds of the hub: of its threads for strangers, and of all.
+    front: f64,
+    hub: f64,
+    lasted: Duration,
+}
 
 pub async fn measure() -> Result<()> {
     let scratch = Scratch::create("bench-hostile")?;
@@ -57,38 +73,65 @@ pub async fn measure() -> Result<()> {
         fleet::all_applied(&database, &sids)
     })?;
     let resident = |hub: &Hub| Ok::<_, anyhow::Error>(hub.process().context("the hub runs")?.memory()?.resident_kib as f64 / 1024.0);
-    let alone = resident(&hub)?;
-    let (mut quiet, mut flooded, mut connects, mut most) = (Vec::new(), Vec::new(), Vec::new(), alone);
-    let (pid, mut spent, mut beside) = (hub.process().context("the hub runs")?.id(), 0.0, Duration::ZERO);
-    for turn in 0..TURNS {
-        quiet.extend(changes(&hub, &database, 2 * turn * ROUNDS).await?);
-        let mut strangers = launch(&scratch, &hub)?;
-        tokio::time::sleep(BUILD_UP).await;
-        let (before, begun) = (processor_seconds(pid, FRONT)?, Instant::now());
-        flooded.extend(changes(&hub, &database, (2 * turn + 1) * ROUNDS).await?);
-        spent += processor_seconds(pid, FRONT)? - before;
-        beside += begun.elapsed();
-        connects.extend(connect_again(hub.bus(), &client).await?);
-        most = most.max(resident(&hub)?);
-        ensure!(agents.try_join_next().is_none(), "an agent was cut off");
-        ensure!(strangers.is_running(), "the strangers have ended: {}", strangers.log_tail());
-        let log = strangers.log();
-        println!("hostile: the strangers: {}", log.lines().last().unwrap_or_default());
-        strangers.kill();
-        tokio::time::sleep(BUILD_UP).await;
+    let (mut alone, mut begun) = (resident(&hub)?, false);
+    let (mut quiet, mut control, mut flooded) = (Seen::default(), Seen::default(), Seen::default());
+    let (mut connects, mut most, mut round) = (Vec::new(), alone, 0);
+    for _ in 0..TURNS {
+        quiet.turn(&hub, &database, &mut round).await?;
+        for target in [CONTROL.to_owned(), hub.bus().to_string()] {
+            let (seen, is_control) = if target == CONTROL { (&mut control, true) } else { (&mut flooded, false) };
+            // A hub at work has more than one that has just begun, strangers or not.
+            alone = if begun { alone } else { alone.max(resident(&hub)?) };
+            begun |= !is_control;
+            let mut strangers = launch(&scratch, &hub, &target)?;
+            tokio::time::sleep(BUILD_UP).await;
+            seen.turn(&hub, &database, &mut round).await?;
+            if !is_control {
+                connects.extend(connect_again(hub.bus(), &client).await?);
+                most = most.max(resident(&hub)?);
+            }
+            ensure!(agents.try_join_next().is_none(), "an agent was cut off");
+            ensure!(strangers.is_running(), "the strangers have ended: {}", strangers.log_tail());
+            let log = strangers.log();
+            println!("hostile: at {target}: {}", log.lines().last().unwrap_or_default());
+            strangers.kill();
+            tokio::time::sleep(BUILD_UP).await;
+        }
     }
-    let (alone_p99, with_p99) = (percentile(&mut quiet, 0.99), percentile(&mut flooded, 0.99));
-    figure("hostile: change to applied, p50, nobody else", percentile(&mut quiet, 0.5), "ms", "-", "-");
-    figure("hostile: change to applied, p50, 10,000 strangers", percentile(&mut flooded, 0.5), "ms", "-", "-");
-    figure("hostile: change to applied, p99, nobody else", alone_p99, "ms", "-", "-");
-    figure("hostile: change to applied, p99, 10,000 strangers", with_p99, "ms", "-", "-");
-    figure("hostile: p99 with to without strangers", with_p99 / alone_p99, "", "-", "2");
-    figure("hostile: processor that strangers cost the hub", spent / beside.as_secs_f64() * 100.0, "%", "-", "-");
+    let mut figures = |name: &str, share: f64| {
+        let of = |seen: &mut Seen| percentile(&mut seen.changes, share);
+        let (quiet, control, flooded) = (of(&mut quiet), of(&mut control), of(&mut flooded));
+        figure(&format!("hostile: change to applied, {name}, nobody else"), quiet, "ms", "-", "-");
+        figure(&format!("hostile: change to applied, {name}, strangers elsewhere"), control, "ms", "-", "-");
+        figure(&format!("hostile: change to applied, {name}, 10,000 strangers"), flooded, "ms", "-", "-");
+        figure(&format!("hostile: {name} with strangers to nobody else"), flooded / quiet, "", "-", "-");
+        figure(&format!("hostile: {name} with strangers to strangers elsewhere"), flooded / control, "", "-", "2");
+    };
+    figures("p50", 0.5);
+    figures("p99", 0.99);
+    for (name, seen) in [("nobody else", &quiet), ("strangers elsewhere", &control), ("10,000 strangers", &flooded)] {
+        let share = |seconds: f64| seconds / seen.lasted.as_secs_f64() * 100.0;
+        figure(&format!("hostile: processor of the hub, {name}"), share(seen.hub), "%", "-", "-");
+        figure(&format!("hostile: processor for strangers, {name}"), share(seen.front), "%", "-", "-");
+    }
     figure("hostile: an agent's full TLS handshake beside, p50", percentile(&mut connects, 0.5), "ms", "-", "-");
     figure("hostile: an agent's full TLS handshake beside, max", percentile(&mut connects, 1.0), "ms", "-", "-");
-    figure("hostile: hub VmRSS, 100 agents", alone, "MB", "-", "-");
-    figure("hostile: hub VmRSS, 10,000 strangers beside", most, "MB", "-", "-");
+    figure("hostile: hub VmRSS, 100 agents, before any stranger", alone, "MB", "-", "-");
+    figure("hostile: hub VmRSS, 100 agents, 10,000 strangers", most, "MB", "-", "-");
     Ok(())
+}
+
+impl Seen {
+    async fn turn(&mut self, hub: &Hub, database: &Statuses, round: &mut usize) -> Result<()> {
+        let pid = hub.process().context("the hub runs")?.id();
+        let (front, all, begun) = (processor_seconds(pid, FRONT)?, processor_seconds(pid, "")?, Instant::now());
+        self.changes.extend(changes(hub, database, *round).await?);
+        *round += ROUNDS;
+        self.front += processor_seconds(pid, FRONT)? - front;
+        self.hub += processor_seconds(pid, "")? - all;
+        self.lasted += begun.elapsed();
+        Ok(())
+    }
 }
 
 /// Milliseconds of each agent from the write of each change to its *applied* in the hub's database.
@@ -138,13 +181,13 @@ async fn connect_again(addr: SocketAddr, client: &Arc<ClientConfig>) -> Result<V
     Ok(times)
 }
 
-/// What the threads of this name have used so far.
+/// What the threads whose name begins so have used so far.
 fn processor_seconds(pid: u32, name: &str) -> Result<f64> {
     let mut ticks = 0.0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread that has ended meanwhile counts no more.
         let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
-        let Some((head, fields)) = stat.rsplit_once(')').filter(|(head, _)| head.ends_with(&format!("({name}"))) else { continue };
+        let Some((head, fields)) = stat.rsplit_once(')').filter(|(head, _)| head.contains(&format!("({name}"))) else { continue };
         let used: Vec<f64> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
         ensure!(used.len() == 2, "no times in {head}){fields}");
         ticks += used.iter().sum::<f64>();
@@ -152,27 +195,32 @@ fn processor_seconds(pid: u32, name: &str) -> Result<f64> {
     Ok(ticks / TICKS_A_SECOND)
 }
 
-fn launch(scratch: &Scratch, hub: &Hub) -> Result<Process> {
+fn launch(scratch: &Scratch, hub: &Hub, target: &str) -> Result<Process> {
     let launch = Launch::new(STRANGERS, "nice", scratch.path()).args(["-n", NICE]).arg(std::env::current_exe()?);
-    let launch = launch.args([STRANGERS, &hub.bus().to_string()]).arg(hub.data());
-    let mut process = launch.start()?;
+    let mut process = launch.args([STRANGERS, target]).arg(hub.data()).start()?;
     process.wait_for_line("strangers: ", SOON)?;
     Ok(process)
 }
 
 /// The other half: floods until it is killed. Its arguments are the target and the hub's data folder.
 pub async fn strangers(mut arguments: impl Iterator<Item = String>) -> Result<()> {
-    let target: SocketAddr = arguments.next().context("an address")?.parse()?;
+    let target = arguments.next().context("an address")?;
     let data = PathBuf::from(arguments.next().context("a folder")?);
-    // A session of their own: the scheduler shares processors among sessions before it looks at processes, and what the strangers
-    // themselves burn must not be taken from the hub's and the agents' share.
+    // A session of their own: the scheduler shares processors among sessions before it looks at processes. They get the share of one, so
+    // that they are as many a second as a machine has room for; what that takes from the fleet is what the control is for.
     rustix::process::setsid()?;
     let scratch = Scratch::create(STRANGERS)?;
     let authority = Authority::open(scratch.path(), &data.join("ca.crt"), &data.join("ca.key"))?;
-    let tally = tests::strangers::start(target, COUNT, &bus::strangers(&authority, scratch.path())?);
+    let own = if target == CONTROL { Some(Bus::start(&authority, &[bus::HUB_NAME])?) } else { None };
+    if let Some(bus) = &own {
+        bus.roster.list(Vec::new());
+    }
+    let target = own.as_ref().map_or_else(|| target.parse(), |bus| Ok(bus.gate.local_addr()))?;
+    let (tally, begun) = (tests::strangers::start(target, COUNT, &bus::strangers(&authority, scratch.path())?), Instant::now());
     loop {
         let (attempts, refused, admitted) = tally.read();
-        println!("strangers: {COUNT} of them, {attempts} attempts, {refused} ended early, {admitted} let in");
+        let rate = attempts as f64 / begun.elapsed().as_secs_f64();
+        println!("strangers: {COUNT} of them, {attempts} attempts ({rate:.0} a second), {refused} ended early, {admitted} let in");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

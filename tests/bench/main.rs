@@ -8,6 +8,7 @@ mod churn;
 mod crowd;
 mod fleet;
 mod hostile;
+mod kubectl;
 mod latency;
 mod memory;
 mod seal;
@@ -33,8 +34,10 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures =
-        ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile", "streams", "shaped"];
+    let figures = [
+        "start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile", "streams", "shaped",
+        "kubectl",
+    ];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked == hostile::STRANGERS {
         return hostile::strangers(std::env::args().skip(2)).await;
@@ -59,6 +62,7 @@ async fn main() -> Result<()> {
             "hostile" => hostile::measure().await?,
             "shaped" => shaped::measure().await?,
             "streams" => streams::measure().await?,
+            "kubectl" => kubectl::measure().await?,
             _ => memory::measure().await?,
         }
     }

@@ -294,11 +294,11 @@ fn launch(
         launch = launch.args(["--tls-san", name]);
     }
     let mut process = launch.start()?;
-    let read = |line: String, scheme: &str| {
-        line.trim().rsplit_once(scheme).and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
+    let read = |line: String| {
+        line.trim().rsplit_once("://").and_then(|(_, addr)| addr.parse().ok()).with_context(|| format!("no address in {line:?}"))
     };
-    let api = read(process.wait_for_line("api: ", START)?, "https://")?;
-    let bus = read(process.wait_for_line("bus: ", START)?, "mqtts://")?;
+    let api = read(process.wait_for_line("api: ", START)?)?;
+    let bus = read(process.wait_for_line("bus: ", START)?)?;
     process.wait_for_line("kubeconfig: ", START)?;
     Ok((process, api, bus))
 }

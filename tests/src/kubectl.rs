@@ -29,6 +29,7 @@ pub enum KubectlVersion {
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
+    plugins: Option<PathBuf>,
 }
 
 impl Kubectl {
@@ -49,7 +50,14 @@ impl Kubectl {
             KubectlVersion::V1_37 => Tool::Kubectl("v1.37.1"),
             KubectlVersion::V1_32 => Tool::Kubectl("v1.32.3"),
         };
-        Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned() })
+        Ok(Self { program: tool.path()?, kubeconfig: kubeconfig.to_owned(), plugins: None })
+    }
+
+    /// Finds plugins in this folder, too.
+    #[must_use]
+    pub fn with_plugins(mut self, folder: &Path) -> Self {
+        self.plugins = Some(folder.to_owned());
+        self
     }
 
     /// The program itself.
@@ -205,6 +213,11 @@ impl Kubectl {
         // Beside the kubeconfig, so that no test sees another one's discovery.
         let cache = self.kubeconfig.with_extension("kubectl-cache");
         command.env("KUBECONFIG", &self.kubeconfig).env("KUBECACHEDIR", cache);
+        if let Some(plugins) = &self.plugins {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let paths = std::iter::once(plugins.clone()).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(paths).unwrap_or(path));
+        }
         command
     }
 }

@@ -86,6 +86,14 @@ pub fn in_folder(folder: &Path, planted: &[Planted], but: &[&str]) -> Result<Vec
     Ok(hits)
 }
 
+/// Every place in these bytes.
+#[must_use]
+pub fn in_bytes(bytes: &[u8], planted: &[Planted]) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    search(bytes, planted, "bytes", &mut hits);
+    hits
+}
+
 /// Every place in the writable memory of a process, which should be frozen meanwhile.
 ///
 /// # Errors

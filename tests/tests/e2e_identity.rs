@@ -113,9 +113,16 @@ async fn a_cluster_that_was_away_comes_back_by_its_key_after_its_certificate_and
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_cluster_is_out_within_a_second_and_back_by_a_replacement_only() -> Result<()> {
     let (_member, hub, mut agent) = joined("revoked", &[]).await?;
+    // Somebody waits for it, as a script would: a watch that begins before and ends when it is written.
+    let namespace = cluster(&hub, "Connected", &agent)?["metadata"]["namespace"].as_str().context("a namespace")?.to_owned();
+    let watching = hub.kubectl().clone();
+    let waiting =
+        std::thread::spawn(move || watching.run(["wait", "--for=condition=Revoked", "mcls/revoked", "-n", &namespace, "--timeout=30s"]));
     let revoking = Instant::now();
     hub.run(&["revoke", "revoked"])?;
     let took = closed(&agent.bus, revoking)?;
+    waiting.join().map_err(|_| anyhow::anyhow!("the waiting thread failed"))??;
+    eprintln!("revoke begun to kubectl wait satisfied: {:?}", revoking.elapsed());
     eprintln!("revoke begun to connection closed: {took:?}");
     ensure!(took < Duration::from_secs(1), "the connection lived on for {took:?}");
     let shown = cluster(&hub, "Revoked", &agent)?;

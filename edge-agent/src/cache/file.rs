@@ -21,7 +21,7 @@ const PAGE_CACHE_KIB: i64 = 512;
 pub(super) enum FileError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error("tables of version {0}")]
+    #[error("a newer agent wrote it, with tables of version {0}; this one knows {SCHEMA} and older")]
     TooNew(i64),
     #[error("it was sealed with the key {wanted}, not with {found}")]
     OtherKey { wanted: KeyId, found: KeyId },
@@ -31,6 +31,7 @@ pub(super) enum FileError {
 
 /// Opens the file under `key` and brings it to the newest schema.
 pub(super) fn open(path: &Path, key: &Key) -> Result<(Connection, Sealer), FileError> {
+    at_rest::keep_to_owner(path);
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

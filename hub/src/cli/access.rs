@@ -4,14 +4,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::identity::cluster;
-use super::{Reach, client, kubeconfig, list, read};
-use crate::config::Config;
+use super::reach::{Reach, Reached, list};
 use crate::core::id::ClusterKey;
 use crate::kinds::ManagedCluster;
+use crate::tls::pem;
 
 /// Which member, and who goes there.
 #[derive(Debug, Clone, Args)]
@@ -26,28 +28,26 @@ pub struct AccessArgs {
     #[arg(long)]
     hub: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    pub reach: Reach,
 }
 
 /// Prints a kubeconfig whose only context is the member.
 ///
 /// # Errors
 /// There is no such cluster, or the kubeconfig of the hub lacks what is needed.
-pub async fn access(config: &Config, args: &AccessArgs) -> anyhow::Result<String> {
-    let path = kubeconfig(config, &args.reach);
-    let client = client(&path).await?;
-    let key = ClusterKey::of(&cluster(&client, &args.cluster).await?);
-    let all = list(kube::Api::<ManagedCluster>::all(client)).await?;
+pub async fn access(hub: &Reached, args: &AccessArgs) -> anyhow::Result<String> {
+    let key = ClusterKey::of(&cluster(&hub.client, &args.cluster).await?);
+    let all = list(kube::Api::<ManagedCluster>::all(hub.client.clone())).await?;
     let is_alone = all.iter().filter(|other| ClusterKey::of(other).name == key.name).count() == 1;
     let segment = if is_alone { key.name.clone() } else { format!("{}:{}", key.namespace, key.name) };
-    let of_hub = OfHub::read(&path)?;
-    let hub = args.hub.clone().unwrap_or(of_hub.server);
+    let address = args.hub.as_ref().unwrap_or(&hub.address);
     let token = match &args.token_file {
         Some(file) => token(file)?,
-        None => of_hub.token.with_context(|| format!("kubeconfig {} has no token: give one with --token-file", path.display()))?,
+        None => hub.token.clone().context("the kubeconfig of the hub has no token: give one with --token-file")?,
     };
-    let server = format!("{}/clusters/{segment}", hub.trim_end_matches('/'));
-    let text = serde_json::to_string_pretty(&written(&key.name, &server, &of_hub.ca, &token))?;
+    let ca: String = hub.roots.iter().map(|root| pem(root)).collect();
+    let server = format!("{}/clusters/{segment}", address.trim_end_matches('/'));
+    let text = serde_json::to_string_pretty(&written(&key.name, &server, &STANDARD.encode(ca), &token))?;
     Ok(format!("{text}\n"))
 }
 
@@ -58,26 +58,6 @@ fn written(name: &str, server: &str, ca: &str, token: &str) -> Value {
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
     })
-}
-
-/// What a kubeconfig of the hub says.
-struct OfHub {
-    server: String,
-    ca: String,
-    token: Option<String>,
-}
-
-impl OfHub {
-    fn read(path: &Path) -> anyhow::Result<OfHub> {
-        let file = read(path)?;
-        let wrong = || format!("kubeconfig {}: no server and CA of the hub in it; use admin.kubeconfig of its data folder", path.display());
-        let cluster = file.clusters.into_iter().next().and_then(|named| named.cluster).with_context(wrong)?;
-        let (server, ca) = (cluster.server.with_context(wrong)?, cluster.certificate_authority_data.with_context(wrong)?);
-        let user = file.auth_infos.into_iter().next().and_then(|named| named.auth_info);
-        // Through its file form: the type of the token keeps it from being read.
-        let token = user.and_then(|user| serde_json::to_value(user).ok()?["token"].as_str().map(str::to_owned));
-        Ok(OfHub { server, ca, token })
-    }
 }
 
 fn token(file: &Path) -> anyhow::Result<String> {

@@ -1,4 +1,4 @@
-//! `clusternet-hub render`: what one cluster gets of one Subscription, as YAML, and which override set what.
+//! `render`: what one cluster gets of one Subscription, as YAML, and which override set what.
 //!
 //! Reads what the planner reads and asks the same index; changes nothing.
 
@@ -11,8 +11,7 @@ use kube::Client;
 use kube::api::Api;
 use serde_json::Value;
 
-use super::{Reach, client, kubeconfig, list};
-use crate::config::Config;
+use super::reach::{Reach, Reached, list};
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::index::{Explained, Explanation, Index};
 use crate::core::overrides::{Override, Step};
@@ -35,13 +34,12 @@ pub struct RenderArgs {
     pub reach: Reach,
 }
 
-/// What `clusternet-hub render` prints.
+/// What `render` prints.
 ///
 /// # Errors
 /// The API can't be read, or there is no such Subscription or cluster.
-pub async fn explain(config: &Config, args: &RenderArgs) -> anyhow::Result<String> {
-    let client = client(&kubeconfig(config, &args.reach)).await?;
-    of_api(&client, &args.namespace, &args.subscription, &args.cluster).await
+pub async fn explain(hub: &Reached, args: &RenderArgs) -> anyhow::Result<String> {
+    of_api(&hub.client, &args.namespace, &args.subscription, &args.cluster).await
 }
 
 /// The same from an API that is at hand.

@@ -5,8 +5,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
-use super::{Reach, chosen, client, kubeconfig, list};
-use crate::config::Config;
+use super::reach::{Reach, Reached, chosen, list};
 use crate::core::enrol::{GRANTED, REFUSED};
 use crate::core::id::ClusterKey;
 use crate::kinds::names::{ANNOTATION_APPROVAL, ANNOTATION_REVOKED};
@@ -22,16 +21,15 @@ pub struct Named {
 }
 
 /// Grants or refuses a request that waits.
-pub async fn approve(config: &Config, named: &Named, grant: bool) -> anyhow::Result<String> {
-    let client = client(&kubeconfig(config, &named.reach)).await?;
-    let api = Api::<ClusterRegistrationRequest>::all(client.clone());
+pub async fn approve(hub: &Reached, named: &Named, grant: bool) -> anyhow::Result<String> {
+    let api = Api::<ClusterRegistrationRequest>::all(hub.client.clone());
     let is_meant =
         |request: &ClusterRegistrationRequest| request.name_any() == named.name || request.spec.cluster_name.as_ref() == Some(&named.name);
     let found: Vec<_> = list(api.clone()).await?.into_iter().filter(is_meant).collect();
     let request = chosen(found, &named.name, "request", "kubectl get clsrr")?;
     let is_granted = request.status.as_ref().and_then(|status| status.result.as_deref()) == Some(APPROVED);
     if is_granted && !grant {
-        anyhow::bail!("{} is granted already: `clusternet-hub revoke {}` locks the cluster out", request.name_any(), named.name);
+        anyhow::bail!("{} is granted already: `{} revoke {}` locks the cluster out", request.name_any(), hub.program, named.name);
     }
     // As it was read: what the agent asks meanwhile is looked at again.
     let metadata = json!({
@@ -44,16 +42,15 @@ pub async fn approve(config: &Config, named: &Named, grant: bool) -> anyhow::Res
 }
 
 /// Locks a cluster out.
-pub async fn revoke(config: &Config, named: &Named) -> anyhow::Result<String> {
-    let client = client(&kubeconfig(config, &named.reach)).await?;
-    let cluster = cluster(&client, &named.name).await?;
+pub async fn revoke(hub: &Reached, named: &Named) -> anyhow::Result<String> {
+    let cluster = cluster(&hub.client, &named.name).await?;
     let key = ClusterKey::of(&cluster);
-    let api = Api::<ManagedCluster>::namespaced(client, &key.namespace);
+    let api = Api::<ManagedCluster>::namespaced(hub.client.clone(), &key.namespace);
     let now = k8s_openapi::jiff::Timestamp::now();
     let revoked = json!({"metadata": {"annotations": {ANNOTATION_REVOKED: format!("{now:.0}")}}});
     api.patch(&key.name, &PatchParams::default(), &Patch::Merge(revoked)).await?;
     api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(json!({"status": {"tlsKeys": null}}))).await?;
-    Ok(format!("revoked: {key}; `clusternet-hub replace {}` gives its place to a machine again\n", key.name))
+    Ok(format!("revoked: {key}; `{} replace {}` gives its place to a machine again\n", hub.program, key.name))
 }
 
 /// The ManagedCluster of a name, or of NAMESPACE/NAME.

@@ -1,20 +1,20 @@
-//! What `clusternet-hub COMMAND` does instead of running the hub: through the API, with `admin.kubeconfig`, like anybody.
+//! What `clusternet-hub COMMAND` does instead of running the hub, and `kubectl clusternet COMMAND` from anywhere: through the API, like
+//! anybody.
 
 mod access;
 pub mod duration;
 pub mod explain;
 mod identity;
+pub mod plugin;
+mod reach;
 mod rekey;
 mod tokens;
 mod users;
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
-use kube::Client;
-use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use clap::Subcommand;
 
 use crate::config::Config;
 use crate::folder::Folder;
@@ -23,15 +23,26 @@ use crate::tls::Files;
 pub use access::AccessArgs;
 pub use explain::RenderArgs;
 pub use identity::Named;
+pub use reach::{Program, Reach, Reached};
 pub use rekey::RekeyArgs;
 pub use tokens::{CreateArgs, ReplaceArgs, TokenCommand};
 pub use users::{CreateUserArgs, UserCommand};
 
-const PAGE: u32 = 500;
-
 /// What is done instead of running the hub.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    #[command(flatten)]
+    Asked(Asked),
+    /// Seals the database of a stopped hub under a new key.
+    Rekey(RekeyArgs),
+    /// The CA that signs for hub and agents.
+    #[command(subcommand)]
+    Ca(CaCommand),
+}
+
+/// What a hub is asked through its API.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Asked {
     /// Prints what one cluster gets of one Subscription, and which override set what.
     Render(RenderArgs),
     /// Join tokens: what lets a machine become a member.
@@ -50,11 +61,6 @@ pub enum Command {
     Replace(ReplaceArgs),
     /// Locks a cluster out at once: its connection ends and no key of it is accepted any more.
     Revoke(Named),
-    /// Seals the database of a stopped hub under a new key.
-    Rekey(RekeyArgs),
-    /// The CA that signs for hub and agents.
-    #[command(subcommand)]
-    Ca(CaCommand),
 }
 
 /// What is done with the CA.
@@ -64,30 +70,67 @@ pub enum CaCommand {
     Rotate,
 }
 
-/// How the API is reached.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Reach {
-    /// Where the API is [default: admin.kubeconfig in the data folder].
-    #[arg(long)]
-    pub kubeconfig: Option<PathBuf>,
-}
-
 /// Does it, and says what to print.
 ///
 /// # Errors
 /// What kept it from being done, and what to do.
 pub async fn run(config: &Config, command: &Command) -> anyhow::Result<String> {
     match command {
-        Command::Render(args) => explain::explain(config, args).await,
-        Command::Token(command) => tokens::run(config, command).await,
-        Command::User(command) => users::run(config, command).await,
-        Command::Kubeconfig(args) => access::access(config, args).await,
-        Command::Approve(named) => identity::approve(config, named, true).await,
-        Command::Deny(named) => identity::approve(config, named, false).await,
-        Command::Replace(args) => tokens::replace(config, args).await,
+        Command::Asked(asked) => ask(Program::Hub(&config.data_dir), asked).await,
         Command::Rekey(args) => rekey::rekey(config, args),
-        Command::Revoke(named) => identity::revoke(config, named).await,
         Command::Ca(CaCommand::Rotate) => rotate(config).await,
+    }
+}
+
+/// Asks the hub that is meant, and says what to print.
+///
+/// # Errors
+/// As [`run`].
+pub async fn ask(program: Program<'_>, asked: &Asked) -> anyhow::Result<String> {
+    let hub = Reached::new(program, asked.reach()).await?;
+    let done = match asked {
+        Asked::Render(args) => explain::explain(&hub, args).await,
+        Asked::Token(command) => tokens::run(&hub, command).await,
+        Asked::User(command) => users::run(&hub, command).await,
+        Asked::Kubeconfig(args) => access::access(&hub, args).await,
+        Asked::Approve(named) => identity::approve(&hub, named, true).await,
+        Asked::Deny(named) => identity::approve(&hub, named, false).await,
+        Asked::Replace(args) => tokens::replace(&hub, args).await,
+        Asked::Revoke(named) => identity::revoke(&hub, named).await,
+    };
+    done.map_err(|error| hub.explained(error))
+}
+
+impl Asked {
+    fn reach(&self) -> &Reach {
+        match self {
+            Asked::Render(args) => &args.reach,
+            Asked::Token(command) => command.reach(),
+            Asked::User(command) => command.reach(),
+            Asked::Kubeconfig(args) => &args.reach,
+            Asked::Approve(named) | Asked::Deny(named) | Asked::Revoke(named) => &named.reach,
+            Asked::Replace(args) => &args.named.reach,
+        }
+    }
+}
+
+/// Does a command and prints what it says; what went wrong is told as `who`.
+pub fn print(who: &str, command: impl Future<Output = anyhow::Result<String>>) -> ExitCode {
+    let print = async {
+        rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
+        command.await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(print)) {
+        Ok(text) => {
+            // Who closes the pipe, as `head` does, has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{who}: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -104,46 +147,4 @@ async fn rotate(config: &Config) -> anyhow::Result<String> {
     let when = if files.is_rotating() { "no hub runs here: the next start puts it in place" } else { "the running hub uses it now" };
     let copy = config.data_dir.join("ca.key");
     Ok(format!("a new CA is made; {when}\nkeep a copy of {} in a safe place, and make join tokens anew\n", copy.display()))
-}
-
-/// The kubeconfig that is meant.
-fn kubeconfig(config: &Config, reach: &Reach) -> PathBuf {
-    reach.kubeconfig.clone().unwrap_or_else(|| config.data_dir.join("admin.kubeconfig"))
-}
-
-async fn client(path: &Path) -> anyhow::Result<Client> {
-    let config = kube::Config::from_custom_kubeconfig(read(path)?, &KubeConfigOptions::default()).await;
-    let config = config.with_context(|| format!("kubeconfig {} has no usable current context", path.display()))?;
-    Ok(Client::try_from(config)?)
-}
-
-fn read(path: &Path) -> anyhow::Result<Kubeconfig> {
-    let shown = path.display();
-    Kubeconfig::read_from(path)
-        .with_context(|| format!("kubeconfig {shown} can't be read: name one with --kubeconfig, or the hub's folder with --data-dir"))
-}
-
-async fn list<K>(api: Api<K>) -> anyhow::Result<Vec<K>>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let (mut all, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
-    loop {
-        let page = api.list(&params).await.with_context(|| format!("{} can't be listed; does the hub run?", K::plural(&())))?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => params = params.continue_token(&next),
-            None => return Ok(all),
-        }
-    }
-}
-
-/// The one of these that is meant by a name, or by `namespace/name`.
-fn chosen<T>(found: Vec<T>, wanted: &str, what: &str, see: &str) -> anyhow::Result<T> {
-    let mut found = found.into_iter();
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => bail!("{wanted}: there are several {what}: write namespace/name, as {see} shows them"),
-        (None, _) => bail!("{wanted}: there is no such {what}: see {see}"),
-    }
 }

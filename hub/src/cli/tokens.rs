@@ -2,27 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use base64::Engine;
 use clap::{Args, Subcommand, ValueEnum};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams};
-use kube::{Client, ResourceExt};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
+use super::duration;
 use super::identity::{Named, cluster};
-use super::{Reach, client, duration, kubeconfig, list, read};
-use crate::config::Config;
+use super::reach::{Reach, Reached, list};
 use crate::core::enrol::cidr;
 use crate::core::id::ClusterKey;
 use crate::enrol::token::{Fresh, hashed};
 use crate::kinds::{AUTO, JoinToken, JoinTokenSpec, MANUAL};
-use crate::tls::key_hash;
 
 /// How long a token for one new machine is good.
 const REPLACE_TTL: Duration = Duration::from_secs(86_400);
@@ -81,7 +76,7 @@ pub struct CreateArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ReplaceArgs {
     #[command(flatten)]
-    named: Named,
+    pub named: Named,
     /// The hub's API as the machine reaches it, https://HOST:PORT [default: the kubeconfig's].
     #[arg(long)]
     hub: Option<String>,
@@ -102,22 +97,34 @@ fn network(text: &str) -> Result<String, String> {
     cidr::parse(text).map(|_| text.to_owned()).ok_or_else(|| format!("{text:?} is no network: write it as 10.0.0.0/8"))
 }
 
-pub async fn run(config: &Config, command: &TokenCommand) -> anyhow::Result<String> {
-    match command {
-        TokenCommand::Create(args) => create(config, args).await,
-        TokenCommand::List { reach } => Ok(shown(&list(Api::all(client(&kubeconfig(config, reach)).await?)).await?)),
-        TokenCommand::Revoke { id, reach } => {
-            let api = Api::<JoinToken>::all(client(&kubeconfig(config, reach)).await?);
-            match api.delete(id, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => bail!("{id}: there is no such token: see clusternet-hub token list"),
-                deleted => deleted.map(|_| format!("revoked: {id}\n")).context("the token can't be deleted"),
-            }
+impl TokenCommand {
+    pub fn reach(&self) -> &Reach {
+        match self {
+            TokenCommand::Create(args) => &args.reach,
+            TokenCommand::List { reach } | TokenCommand::Revoke { reach, .. } => reach,
         }
     }
 }
 
-async fn create(config: &Config, args: &CreateArgs) -> anyhow::Result<String> {
-    let path = kubeconfig(config, &args.reach);
+pub async fn run(hub: &Reached, command: &TokenCommand) -> anyhow::Result<String> {
+    match command {
+        TokenCommand::Create(args) => create(hub, args).await,
+        TokenCommand::List { .. } => Ok(shown(&list(Api::all(hub.client.clone())).await?)),
+        TokenCommand::Revoke { id, .. } => revoke(hub, id).await,
+    }
+}
+
+async fn revoke(hub: &Reached, id: &str) -> anyhow::Result<String> {
+    let is_missing = |status: &kube::core::Status| status.details.as_ref().is_some_and(|details| details.name == id);
+    match Api::<JoinToken>::all(hub.client.clone()).delete(id, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 && is_missing(&status) => {
+            bail!("{id}: there is no such token: see {} token list", hub.program)
+        }
+        deleted => deleted.map(|_| format!("revoked: {id}\n")).context("the token can't be deleted"),
+    }
+}
+
+async fn create(hub: &Reached, args: &CreateArgs) -> anyhow::Result<String> {
     let spec = JoinTokenSpec {
         uses: Some(args.uses),
         labels: args.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -129,24 +136,21 @@ async fn create(config: &Config, args: &CreateArgs) -> anyhow::Result<String> {
         cluster_name: args.name.clone(),
         ..bare(args.ttl)?
     };
-    let text = make(&client(&path).await?, &path, spec).await?;
+    let text = make(hub, spec).await?;
     if args.quiet {
         return Ok(format!("{text}\n"));
     }
-    let command = command(&path, args.hub.as_deref(), &text, args.name.as_deref())?;
+    let command = command(args.hub.as_deref().unwrap_or(&hub.address), &text, args.name.as_deref());
     let (hours, minutes) = (args.ttl.as_secs() / 3600, args.ttl.as_secs() % 3600 / 60);
     Ok(format!("# On the member, within {hours} h {minutes} min; add --label KEY=VALUE as you like:\n{command}"))
 }
 
 /// Makes a token with which one machine takes the place of a cluster.
-pub async fn replace(config: &Config, args: &ReplaceArgs) -> anyhow::Result<String> {
-    let named = &args.named;
-    let path = kubeconfig(config, &named.reach);
-    let client = client(&path).await?;
-    let key = ClusterKey::of(&cluster(&client, &named.name).await?);
+pub async fn replace(hub: &Reached, args: &ReplaceArgs) -> anyhow::Result<String> {
+    let key = ClusterKey::of(&cluster(&hub.client, &args.named.name).await?);
     let spec = JoinTokenSpec { uses: Some(1), replaces: Some(key.to_string()), cluster_name: Some(key.name.clone()), ..bare(REPLACE_TTL)? };
-    let text = make(&client, &path, spec).await?;
-    let command = command(&path, args.hub.as_deref(), &text, Some(&key.name))?;
+    let text = make(hub, spec).await?;
+    let command = command(args.hub.as_deref().unwrap_or(&hub.address), &text, Some(&key.name));
     let old = "its old keys end when the new machine has joined; if they may be in wrong hands, revoke the cluster first";
     Ok(format!("# On the new machine, within 24 h; {old}:\n{command}"))
 }
@@ -166,35 +170,18 @@ fn bare(ttl: Duration) -> anyhow::Result<JoinTokenSpec> {
 }
 
 /// Stores a token, and gives its text. The secret never leaves this process but on standard output.
-async fn make(client: &Client, kubeconfig: &Path, spec: JoinTokenSpec) -> anyhow::Result<String> {
-    let (fresh, pin) = (Fresh::draw()?, pin(kubeconfig)?);
+async fn make(hub: &Reached, spec: JoinTokenSpec) -> anyhow::Result<String> {
+    let (fresh, pin) = (Fresh::draw()?, hub.pin()?);
     let token = JoinToken::new(&fresh.id, JoinTokenSpec { secret_hash: hashed(&fresh.secret), ..spec });
-    let made = Api::<JoinToken>::all(client.clone()).create(&PostParams::default(), &token).await;
-    made.context("the token can't be stored; does the hub run?")?;
+    let made = Api::<JoinToken>::all(hub.client.clone()).create(&PostParams::default(), &token).await;
+    made.context("the token can't be stored")?;
     Ok(fresh.text(&pin))
 }
 
-/// The hash of the key of the CA that signs, which comes first in a kubeconfig of the hub.
-fn pin(path: &Path) -> anyhow::Result<String> {
-    let wrong = || format!("kubeconfig {}: no CA certificate of the hub in it; use admin.kubeconfig of its data folder", path.display());
-    let file = read(path)?;
-    let cluster = file.clusters.first().and_then(|named| named.cluster.as_ref()).with_context(wrong)?;
-    let data = cluster.certificate_authority_data.as_ref().with_context(wrong)?;
-    let pem = base64::engine::general_purpose::STANDARD.decode(data).with_context(wrong)?;
-    let der = CertificateDer::from_pem_slice(&pem).map_err(|_| anyhow::anyhow!(wrong()))?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&der).map_err(|_| anyhow::anyhow!(wrong()))?;
-    Ok(key_hash(certificate.public_key().raw))
-}
-
-fn command(path: &Path, hub: Option<&str>, text: &str, name: Option<&str>) -> anyhow::Result<String> {
-    let own = || {
-        let file = read(path).ok()?;
-        file.clusters.first()?.cluster.as_ref()?.server.clone()
-    };
-    let hub = hub.map(str::to_owned).or_else(own).context("say with --hub how members reach the hub's API")?;
+fn command(hub: &str, text: &str, name: Option<&str>) -> String {
     let here = ["127.0.0.1", "localhost", "0.0.0.0", "[::1]", "[::]"].iter().any(|host| hub.starts_with(&format!("https://{host}")));
     let note = if here { format!("# {hub} leads nowhere from other machines: name the hub's address with --hub\n") } else { String::new() };
-    Ok(format!("{note}clusternet-agent --hub {hub} --token {text} --name {}\n", name.unwrap_or("NAME")))
+    format!("{note}clusternet-agent --hub {hub} --token {text} --name {}\n", name.unwrap_or("NAME"))
 }
 
 fn shown(tokens: &[JoinToken]) -> String {

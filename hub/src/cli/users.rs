@@ -10,9 +10,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams};
 
-use super::{Reach, client, duration, kubeconfig, list};
+use super::duration;
+use super::reach::{Reach, Reached, list};
 use crate::api::users::is_name;
-use crate::config::Config;
 use crate::enrol::token::{Fresh, hashed};
 use crate::kinds::{User, UserSpec};
 
@@ -64,30 +64,41 @@ fn group(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{text:?} is no group: a-z, 0-9, - and . are allowed, without the hub: that members see"))
 }
 
-pub async fn run(config: &Config, command: &UserCommand) -> anyhow::Result<String> {
+impl UserCommand {
+    pub fn reach(&self) -> &Reach {
+        match self {
+            UserCommand::Create(args) => &args.reach,
+            UserCommand::List { reach } | UserCommand::Revoke { reach, .. } => reach,
+        }
+    }
+}
+
+pub async fn run(hub: &Reached, command: &UserCommand) -> anyhow::Result<String> {
     match command {
-        UserCommand::Create(args) => create(config, args).await,
-        UserCommand::List { reach } => Ok(shown(&list(Api::all(client(&kubeconfig(config, reach)).await?)).await?)),
-        UserCommand::Revoke { name, reach } => {
-            let api = Api::<User>::all(client(&kubeconfig(config, reach)).await?);
+        UserCommand::Create(args) => create(hub, args).await,
+        UserCommand::List { .. } => Ok(shown(&list(Api::all(hub.client.clone())).await?)),
+        UserCommand::Revoke { name, .. } => {
+            let api = Api::<User>::all(hub.client.clone());
             match api.delete(name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => bail!("{name}: there is no such user: see clusternet-hub user list"),
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    bail!("{name}: there is no such user: see {} user list", hub.program)
+                }
                 deleted => deleted.map(|_| format!("revoked: {name}\n")).context("the user can't be deleted"),
             }
         }
     }
 }
 
-async fn create(config: &Config, args: &CreateUserArgs) -> anyhow::Result<String> {
-    let api = Api::<User>::all(client(&kubeconfig(config, &args.reach)).await?);
+async fn create(hub: &Reached, args: &CreateUserArgs) -> anyhow::Result<String> {
+    let api = Api::<User>::all(hub.client.clone());
     let secret = Fresh::draw()?.secret;
     let ends = Timestamp::now().as_second().saturating_add(i64::try_from(args.ttl.as_secs())?);
     let spec = UserSpec { groups: args.groups.clone(), secret_hash: hashed(&secret), expires_at: Time(Timestamp::from_second(ends)?) };
     match api.create(&PostParams::default(), &User::new(&args.name, spec)).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            bail!("{0}: there is such a user: for another token revoke it first (clusternet-hub user revoke {0})", args.name)
+            bail!("{0}: there is such a user: for another token revoke it first ({1} user revoke {0})", args.name, hub.program)
         }
-        made => made.map(|_| format!("{}.{secret}\n", args.name)).context("the user can't be stored; does the hub run?"),
+        made => made.map(|_| format!("{}.{secret}\n", args.name)).context("the user can't be stored"),
     }
 }
 

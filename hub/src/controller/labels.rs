@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::watch::{Object, Seen, watch};
 use crate::core::id::ClusterKey;
 use crate::core::node_labels::{Change, change};
+use crate::core::reserved::Reserved;
 use crate::kinds::ManagedCluster;
 use crate::kinds::names::ANNOTATION_NODE_LABELS;
 
@@ -25,43 +26,47 @@ const QUEUE: usize = 1024;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Keeps labels until cancelled.
-pub async fn run(client: Client, shutdown: CancellationToken) {
+pub async fn run(client: Client, reserved: Reserved, shutdown: CancellationToken) {
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let mut watches = JoinSet::new();
     watches.spawn(watch(Api::all(client.clone()), sender, |seen: Seen<ManagedCluster>| seen));
     // Clusters whose labels are to be written, each as it was seen last.
     let mut due = BTreeMap::new();
+    let wanted = |cluster: &ManagedCluster| wanted(cluster, &reserved);
     loop {
         let waiting = !due.is_empty();
         tokio::select! {
             () = shutdown.cancelled() => return,
             input = inputs.recv() => {
                 let Some(seen) = input else { return };
-                take(&mut due, seen);
+                take(&mut due, seen, &wanted);
                 while let Ok(seen) = inputs.try_recv() {
-                    take(&mut due, seen);
+                    take(&mut due, seen, &wanted);
                 }
             }
             () = tokio::time::sleep(RETRY), if waiting => {}
         }
-        write_all(&client, &mut due).await;
+        write_all(&client, &mut due, &wanted).await;
     }
 }
 
-fn take(due: &mut BTreeMap<ClusterKey, ManagedCluster>, seen: Seen<ManagedCluster>) {
+/// What is to be written of a cluster.
+type Wanted<'a> = dyn Fn(&ManagedCluster) -> Option<Change> + Send + Sync + 'a;
+
+fn take(due: &mut BTreeMap<ClusterKey, ManagedCluster>, seen: Seen<ManagedCluster>, wanted: &Wanted<'_>) {
     match seen {
         Seen::Listed { objects, .. } => {
             let listed: BTreeSet<ClusterKey> = objects.iter().map(Object::name).collect();
             due.retain(|key, _| listed.contains(key));
-            objects.into_iter().for_each(|object| look(due, object));
+            objects.into_iter().for_each(|object| look(due, object, wanted));
         }
-        Seen::Applied { object, .. } => look(due, object),
+        Seen::Applied { object, .. } => look(due, object, wanted),
         Seen::Deleted { object, .. } => drop(due.remove(&object.name())),
         Seen::Reached { .. } => {}
     }
 }
 
-fn look(due: &mut BTreeMap<ClusterKey, ManagedCluster>, object: Object<ManagedCluster>) {
+fn look(due: &mut BTreeMap<ClusterKey, ManagedCluster>, object: Object<ManagedCluster>, wanted: &Wanted<'_>) {
     let key = object.name();
     match object {
         Object::Read(cluster) if wanted(&cluster).is_some() => drop(due.insert(key, *cluster)),
@@ -69,13 +74,13 @@ fn look(due: &mut BTreeMap<ClusterKey, ManagedCluster>, object: Object<ManagedCl
     }
 }
 
-fn wanted(cluster: &ManagedCluster) -> Option<Change> {
-    let status = cluster.status.as_ref()?;
-    change(cluster.labels(), cluster.annotations().get(ANNOTATION_NODE_LABELS).map(String::as_str), &status.node_labels)
+fn wanted(cluster: &ManagedCluster, reserved: &Reserved) -> Option<Change> {
+    let told = reserved.without(&cluster.status.as_ref()?.node_labels);
+    change(cluster.labels(), cluster.annotations().get(ANNOTATION_NODE_LABELS).map(String::as_str), &told)
 }
 
 /// Writes what is due; what fails stays due.
-async fn write_all(client: &Client, due: &mut BTreeMap<ClusterKey, ManagedCluster>) {
+async fn write_all(client: &Client, due: &mut BTreeMap<ClusterKey, ManagedCluster>, wanted: &Wanted<'_>) {
     for (key, cluster) in std::mem::take(due) {
         let Some(change) = wanted(&cluster) else { continue };
         let api = Api::<ManagedCluster>::namespaced(client.clone(), &key.namespace);

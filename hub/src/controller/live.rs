@@ -5,14 +5,13 @@ use std::sync::{Arc, PoisonError};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::status::SharedOutcomes;
 use crate::api::live::{Live, Row, Rows};
 use crate::core::contact::Contacts;
 use crate::core::id::{ClusterKey, SubscriptionKey};
 use crate::core::placement::Placement;
-use crate::kinds::names::ANNOTATION_REVOKED;
 use crate::kinds::{ManagedCluster, SubscriptionSpec};
 
 /// What sync and status know, to be read.
@@ -26,7 +25,6 @@ impl Live for View {
         if kind != "ManagedCluster" {
             return;
         }
-        show_revoked(object);
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let Some(last) = self.contacts.last(&ClusterKey::new(text("namespace"), text("name"))) else { return };
         if !object["status"].is_object() {
@@ -58,29 +56,10 @@ impl Live for View {
     }
 }
 
-/// A cluster that is locked out says so, in the column that people look at and as a condition.
-fn show_revoked(object: &mut Value) {
-    let Some(since) = object["metadata"]["annotations"][ANNOTATION_REVOKED].as_str().map(str::to_owned) else { return };
-    if !object["status"].is_object() {
-        return;
-    }
-    object["status"]["link"] = "Revoked".into();
-    let at = since.parse::<Timestamp>().map_or_else(|_| object["metadata"]["creationTimestamp"].clone(), |at| at.to_string().into());
-    let condition = json!({
-        "type": "Revoked", "status": "True", "reason": "Revoked", "lastTransitionTime": at,
-        "message": "no key of this cluster is accepted: `clusternet-hub replace` gives its place to a machine again",
-    });
-    match object["status"]["conditions"].as_array_mut() {
-        Some(conditions) => {
-            conditions.retain(|condition| condition["type"] != "Revoked");
-            conditions.push(condition);
-        }
-        None => object["status"]["conditions"] = json!([condition]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::core::contact::Heard;
 
@@ -91,18 +70,6 @@ mod tests {
         let cluster = |tier: &str| json!(crate::core::build::cluster("a", tier));
         assert!(view.binds(&subscription, &cluster("edge")) && !view.binds(&subscription, &cluster("core")));
         assert!(view.binds(&json!({}), &cluster("core")) && view.binds(&subscription, &json!({})));
-    }
-
-    #[test]
-    fn a_revoked_cluster_says_so() {
-        let view = View { outcomes: SharedOutcomes::default(), contacts: Arc::default() };
-        let mut object = json!({
-            "metadata": {"annotations": {"clusternet.io/revoked": "2026-11-23T22:00:00Z"}},
-            "status": {"link": "Offline", "conditions": [{"type": "Ready"}]},
-        });
-        view.fill("ManagedCluster", &mut object);
-        assert_eq!(object["status"]["link"], "Revoked");
-        assert_eq!(object["status"]["conditions"][1]["lastTransitionTime"], "2026-11-23T22:00:00Z");
     }
 
     #[test]

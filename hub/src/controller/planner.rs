@@ -287,11 +287,11 @@ impl Planner {
 
     fn emit_plan(&self, change: ClusterChange) {
         match change {
-            ClusterChange::Planned { cluster, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal } => {
+            ClusterChange::Planned { cluster, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal, revoked } => {
                 let (cluster_key, list) = (cluster.clone(), entries.clone());
                 let update = PlanUpdate { cluster: cluster_key, sid, link_key, entries: list, rv: self.rv, confirm_prune, confirm_removal };
                 self.outputs.plans.send(cluster.clone(), PlanEvent::Update(update));
-                let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries };
+                let input = StatusInput::Plan { cluster: cluster.clone(), cluster_id, rv: self.rv, entries, revoked };
                 self.outputs.statuses.send(StatusKey::Cluster(cluster), input);
             }
             ClusterChange::Removed { cluster } => {

@@ -47,7 +47,7 @@ pub enum StatusKey {
 /// What the planner tells the status writer.
 #[derive(Clone, Debug)]
 pub enum StatusInput {
-    Plan { cluster: ClusterKey, cluster_id: String, rv: u64, entries: DesiredList },
+    Plan { cluster: ClusterKey, cluster_id: String, rv: u64, entries: DesiredList, revoked: bool },
     ClusterRemoved(ClusterKey),
     Facts(Box<SubscriptionFacts>),
     SubscriptionRemoved(SubscriptionKey),
@@ -136,7 +136,11 @@ impl Writer {
 
     fn take_input(&mut self, input: StatusInput) {
         match input {
-            StatusInput::Plan { cluster, cluster_id, rv, entries } => self.outcomes_mut().plan(cluster, cluster_id, rv, entries),
+            StatusInput::Plan { cluster, cluster_id, rv, entries, revoked } => {
+                let mut outcomes = self.outcomes_mut();
+                outcomes.plan(cluster.clone(), cluster_id, rv, entries);
+                outcomes.lock_out(&cluster, revoked);
+            }
             StatusInput::ClusterRemoved(cluster) => {
                 self.outcomes_mut().remove_cluster(&cluster);
                 self.known.remove(&StatusKey::Cluster(cluster));

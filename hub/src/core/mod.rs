@@ -3,7 +3,8 @@
 //! `index` holds what the controllers have seen and says which clusters' desired lists changed (`placement` binds, `render` makes
 //! bytes, `overrides` says what one cluster gets differently, `plan` resolves claims). `guard` says which removals wait for a person.
 //! `outcome` holds what agents reported and says what each status should be; `events` says what of their changes is told. `registry`
-//! answers registration requests, once `enrol` has said who may make them. `node_labels` says which labels a ManagedCluster gets from its nodes.
+//! answers registration requests, once `enrol` has said who may make them. `node_labels` says which labels a ManagedCluster gets from its nodes, and
+//! `reserved` which ones no cluster may give itself.
 
 pub mod contact;
 pub mod enrol;
@@ -19,6 +20,7 @@ pub mod plan;
 pub mod registry;
 pub mod render;
 pub mod report;
+pub mod reserved;
 pub mod selector;
 
 #[cfg(test)]

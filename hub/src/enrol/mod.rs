@@ -28,6 +28,7 @@ use crate::api::failure::Failure;
 use crate::controller::registration::Directory;
 use crate::core::enrol::limit::Limiter;
 use crate::core::enrol::{Facts, Signer, Verdict, decide};
+use crate::core::reserved::Reserved;
 use crate::kinds::JoinToken;
 use crate::tls::{Peer, Shared};
 
@@ -50,6 +51,8 @@ struct Inner {
     authority: Shared,
     /// The fleet's key for content hashes, base64.
     hash_key: String,
+    /// Labels that no cluster may give itself.
+    reserved: Reserved,
     limiter: Mutex<Limiter>,
     begun: Instant,
     places: tokio::sync::Semaphore,
@@ -59,11 +62,12 @@ struct Inner {
 
 impl Enrolment {
     /// Works on the API behind `client`; `directory` knows which clusters there are.
-    pub fn new(client: Client, authority: Shared, directory: Directory, hash_key: &[u8; 32]) -> Enrolment {
+    pub fn new(client: Client, authority: Shared, directory: Directory, hash_key: &[u8; 32], reserved: Reserved) -> Enrolment {
         let inner = Inner {
             records: Records { client, directory },
             authority,
             hash_key: base64::engine::general_purpose::STANDARD.encode(hash_key),
+            reserved,
             limiter: Mutex::default(),
             begun: Instant::now(),
             places: tokio::sync::Semaphore::new(AT_ONCE),
@@ -195,13 +199,22 @@ async fn write(
         Verdict::Unknown => return Err(unknown()),
         Verdict::Refuse(why) => return Err(Failure::new(403, "Forbidden", why)),
     };
+    let reserved = &enrolment.0.reserved;
+    let takes = |key: &&String| reserved.covers(key) && !admission.labels.contains_key(*key);
+    // Who has a place already is not kept from it: what it says of labels changes nothing there.
+    if let Some(key) = ask.labels.keys().find(takes).filter(|_| cluster.is_none() && place.is_none()) {
+        let why =
+            format!("label {key} is reserved: a cluster may not give it itself; an administrator gives it with the token (`--label`)");
+        return Err(Failure::new(403, "Forbidden", why));
+    }
+    let ask = Ask { labels: reserved.without(&ask.labels), ..ask.clone() };
     if let Some(token) = token.as_ref().filter(|_| admission.counts) {
         records.count(token).await?;
     }
     if let Some(place) = place.as_ref().filter(|_| admission.replaces.is_some()) {
         records.give(place, &ask.cluster_id).await?;
     }
-    records.write(ask, key, &admission, request.as_ref()).await
+    records.write(&ask, key, &admission, request.as_ref()).await
 }
 
 async fn unregister_now(enrolment: &Enrolment, peer: IpAddr, request: Request<Body>) -> Result<Response, Failure> {

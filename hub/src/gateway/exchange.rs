@@ -44,9 +44,14 @@ pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Upload {
 }
 
 /// The head of the answer; `None` when the client breaks off its request before.
-pub async fn head(from: &mut Reader, upload: &mut Upload) -> Option<io::Result<ResponseHead>> {
+pub async fn head(from: &mut Reader, upload: &mut Option<Upload>) -> Option<io::Result<ResponseHead>> {
     let broken_off = async {
-        if !upload.await.unwrap_or(false) {
+        let ended = match upload.as_mut() {
+            Some(upload) => upload.await.unwrap_or(false),
+            None => false,
+        };
+        *upload = None;
+        if !ended {
             std::future::pending::<()>().await;
         }
     };
@@ -74,8 +79,19 @@ pub fn answer(head: ResponseHead, method: &Method, down: Download) -> Option<Res
 pub struct Download {
     pub from: Reader,
     pub entry: Arc<Entry>,
-    /// The upload, which goes on while the answer does, and the place among all requests under way.
-    pub _held: (Upload, OwnedSemaphorePermit),
+    /// Goes on while the answer does; none once it has ended.
+    pub upload: Option<Upload>,
+    /// Among all requests under way.
+    pub _place: OwnedSemaphorePermit,
+}
+
+impl Download {
+    /// Whether the client is gone in the middle of its request. Without bytes to write nobody else would notice.
+    fn is_broken_off(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(Poll::Ready(ended)) = self.upload.as_mut().map(|upload| Pin::new(upload).poll(context)) else { return false };
+        self.upload = None;
+        ended.unwrap_or(false)
+    }
 }
 
 impl hyper::body::Body for Download {
@@ -83,6 +99,9 @@ impl hyper::body::Body for Download {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.is_broken_off(context) {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
         let mut chunk = vec![0; CHUNK];
         let mut into = ReadBuf::new(&mut chunk);
         if let Err(error) = ready!(Pin::new(&mut self.from).poll_read(context, &mut into)) {

@@ -176,11 +176,11 @@ impl Call {
         let sent = self.stream.write_head(head).await;
         sent.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
         let (mut from, to) = self.stream.into_split();
-        let mut upload = exchange::upload(body, to, self.entry.clone());
+        let mut upload = Some(exchange::upload(body, to, self.entry.clone()));
         let head = exchange::head(&mut from, &mut upload).await;
         let head = head.ok_or_else(|| Failure::bad_request("the body broke off"))?;
         let head = head.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
-        let down = Download { from, entry: self.entry, _held: (upload, self.place) };
+        let down = Download { from, entry: self.entry, upload, _place: self.place };
         exchange::answer(head, &self.method, down).ok_or_else(|| no_http(&self.cluster))
     }
 
@@ -190,8 +190,8 @@ impl Call {
         let head: ResponseHead = self.stream.read_head().await.map_err(broke)?;
         if head.status != u32::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()) {
             let (from, to) = self.stream.into_split();
-            let upload = exchange::upload(Body::empty(), to, self.entry.clone());
-            let down = Download { from, entry: self.entry, _held: (upload, self.place) };
+            let upload = Some(exchange::upload(Body::empty(), to, self.entry.clone()));
+            let down = Download { from, entry: self.entry, upload, _place: self.place };
             return exchange::answer(head, &self.method, down).ok_or_else(|| no_http(&self.cluster));
         }
         let response = switching(head, upgrade.protocol);

@@ -74,7 +74,7 @@ pub struct ManagedClusterStatus {
     #[schemars(schema_with = "schema::time")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,
-    /// `Connected`, `Offline`, `NeverConnected` or `Cloned`.
+    /// `Connected`, `Offline`, `NeverConnected`, `Cloned` or `Revoked`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
     /// `Synced`, `N pending`, or `Unknown` while nobody can say; what was last known while the agent is offline.

@@ -38,6 +38,7 @@ const MIGRATIONS: &[Step] = &[
 /// Opens the file for the writer, checks it, finds its key, and brings it to the newest schema.
 pub(super) fn open(path: &Path, key: &KeyFile) -> Result<(Connection, Sealer), StoreError> {
     let opening = StoreError::opening(path);
+    at_rest::keep_to_owner(path);
     let mut connection = Connection::open(path).map_err(&opening)?;
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(&opening)?;
     connection.pragma_update(None, "journal_mode", "WAL").map_err(&opening)?;

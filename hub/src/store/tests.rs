@@ -215,6 +215,21 @@ fn damage_and_newer_schemas_are_told_apart() {
     assert!(matches!(Store::open(folder.path()), Err(StoreError::Newer { found: 99, .. })));
 }
 
+#[test]
+fn the_database_and_its_journals_are_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("folder");
+    let file = |suffix: &str| folder.path().join(format!("{FILE_NAME}{suffix}"));
+    let modes = || ["", "-wal", "-shm"].map(|suffix| std::fs::metadata(file(suffix)).expect("a file").permissions().mode() & 0o777);
+    let store = Store::open(folder.path()).expect("a new store");
+    assert_eq!(modes(), [0o600; 3]);
+    drop(store);
+    // As hubs made it before.
+    std::fs::set_permissions(file(""), std::fs::Permissions::from_mode(0o644)).expect("changed");
+    let _store = Store::open(folder.path()).expect("the same store");
+    assert_eq!(modes(), [0o600; 3]);
+}
+
 /// What a killed child promised on its standard output must be in the store, and nothing half done.
 #[test]
 fn what_was_acknowledged_survives_kill_9() {

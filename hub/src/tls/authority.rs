@@ -183,7 +183,8 @@ fn has_ended(certificate: &CertificateDer<'_>, now: i64) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.validity().not_after.timestamp() < now)
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+/// A certificate as text.
+pub fn pem(certificate: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
     let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();

@@ -14,7 +14,7 @@ mod served;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, Shared};
+pub use authority::{Authority, Shared, pem};
 pub use csr::Csr;
 pub use files::{Files, Given};
 pub use keeper::keep;

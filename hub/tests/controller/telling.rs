@@ -163,11 +163,12 @@ pub async fn a_cluster_gets_the_labels_of_its_nodes_and_is_selected_by_them(worl
         told.facts.as_mut().expect("facts").node_labels = labels.map(own);
         reports.send(cluster.clone(), told);
     };
-    send(Some(&[(zone, &world.test), (tier, "nodes"), ("clusters.clusternet.io/cluster-id", "lie")]), 1);
+    let lies = [("clusters.clusternet.io/cluster-id", "lie"), ("hub.clusternet.io/tier", "reserved")];
+    send(Some(&[(zone, &world.test), (tier, "nodes"), lies[0], lies[1]]), 1);
     let plan = controllers.plan(&cluster, |words| words == ["one=1"]).await;
     let found = clusters.get("a").await.expect("read");
     assert_eq!((found.labels()[zone].as_str(), found.labels()[tier].as_str()), (world.test.as_str(), "mine"), "people come first");
-    assert!(!found.labels().contains_key("clusters.clusternet.io/cluster-id"));
+    assert!(lies.iter().all(|(key, _)| !found.labels().contains_key(*key)), "{:?}", found.labels());
 
     send(None, plan.rv);
     controllers.no_plan(&cluster).await;

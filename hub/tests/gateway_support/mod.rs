@@ -62,8 +62,8 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(limits: Limits) -> Link {
-        Link { hub: Endpoint::new(Role::Hub, limits), agent: Endpoint::new(Role::Agent, limits), carrier: None }
+    fn new(hub: Endpoint, limits: Limits) -> Link {
+        Link { hub, agent: Endpoint::new(Role::Agent, limits), carrier: None }
     }
 
     pub async fn up(&mut self) {
@@ -101,6 +101,10 @@ impl Link {
 }
 
 pub async fn gate() -> Gate {
+    gate_with(Limits::default()).await
+}
+
+async fn gate_with(limits: Limits) -> Gate {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = Store::open(folder.path()).expect("an empty folder");
@@ -116,7 +120,7 @@ pub async fn gate() -> Gate {
     let issuing = Issuing { authority, lifetime: Duration::from_secs(3600), hub_link_key: "hub".to_owned() };
     let config = registration::Config { real_namespaces: false, bus_address: "mqtts://h:1".into(), issuing, directory: directory.clone() };
     tokio::spawn(registration::run(client.clone(), config, stop.clone()));
-    let (streams, contacts) = (Streams::default(), Arc::<Contacts>::default());
+    let (streams, contacts) = (Streams::new(limits), Arc::<Contacts>::default());
     let members = Members { directory: directory.clone(), streams: streams.clone(), contacts: contacts.clone(), store };
     let gateway = Gateway::new(state.clone(), members, AuditLog::open(folder.path()).expect("writable"));
     let router = hub::gateway::router(gateway).fallback_service(hub::api::router(state.clone()));
@@ -134,23 +138,23 @@ pub async fn with_cluster() -> (Gate, Link) {
 }
 
 pub async fn with_limits(limits: Limits) -> (Gate, Link) {
-    let gate = gate().await;
-    let mut link = Link::new(limits);
-    gate.cluster("ns", "shop-1", ID, "aaaaaaaa", &link).await;
+    let gate = gate_with(limits).await;
+    let hub = gate.cluster("ns", "shop-1", ID, "aaaaaaaa").await;
+    let mut link = Link::new(hub, limits);
     link.up().await;
     (gate, link)
 }
 
 impl Gate {
-    pub async fn cluster(&self, namespace: &str, name: &str, id: &str, sid: &str, link: &Link) {
+    pub async fn cluster(&self, namespace: &str, name: &str, id: &str, sid: &str) -> Endpoint {
         let spec = ManagedClusterSpec { cluster_id: id.into(), sync_mode: "Pull".into(), ..ManagedClusterSpec::default() };
         let api = Api::<ManagedCluster>::namespaced(self.client.clone(), namespace);
         api.create(&PostParams::default(), &ManagedCluster::new(name, spec)).await.expect("created");
         let status = ManagedClusterStatus { sid: Some(sid.into()), ..ManagedClusterStatus::default() };
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.expect("status");
-        self.streams.set(Sid::parse(sid).expect("a bus id"), link.hub.clone());
         let key = ClusterKey::new(namespace, name);
         until("the cluster is known", || self.directory.sid(&key).is_some()).await;
+        self.streams.of(Sid::parse(sid).expect("a bus id"))
     }
 
     pub fn heard(&self, name: &str, ago: i64) {
@@ -183,7 +187,7 @@ impl Gate {
     pub async fn raw(&self, bytes: &[u8]) -> Answer {
         let mut connection = self.connect().await;
         // The hub may close before it has read everything.
-        let _ = connection.write_all(bytes).await;
+        let _ = connection.write_all(bytes).await.is_ok() && connection.flush().await.is_ok();
         let mut answer = Vec::new();
         let read = tokio::time::timeout(PATIENCE, connection.read_to_end(&mut answer)).await.expect("an end");
         Answer::read(&answer, read.is_ok())

@@ -7,6 +7,7 @@ use hub::controller::{events, labels, latest, planner, registration, status};
 use hub::core::id::ClusterKey;
 use hub::core::plan::{Content, PlanUpdate};
 use hub::core::report::ClusterReport;
+use hub::core::reserved::Reserved;
 use hub::kinds::names::RESERVED_NAMESPACE;
 use hub::kinds::{ClusterRegistrationRequest, ManagedCluster, Manifest, Subscription};
 use k8s_openapi::api::core::v1::Namespace;
@@ -85,7 +86,7 @@ impl World {
         tokio::spawn(planner::run(self.client.clone(), outputs, stop.clone()));
         let (outcomes, recorder) = (status::SharedOutcomes::default(), events::Recorder::default());
         tokio::spawn(events::run(self.client.clone(), recorder.clone(), stop.clone()));
-        tokio::spawn(labels::run(self.client.clone(), stop.clone()));
+        tokio::spawn(labels::run(self.client.clone(), Reserved::default(), stop.clone()));
         tokio::spawn(status::run(self.client.clone(), outcomes, inputs, reports_out, recorder, stop.clone()));
         Controllers { plans, position, reports, _stop: stop.drop_guard() }
     }

@@ -54,6 +54,10 @@ fn middle(resource: &Resource) -> Vec<Column> {
             column("Uses", |o, _| cell::at(o, "/spec/uses")),
             column("Approval", |o, _| cell::at(o, "/spec/approval")),
         ],
+        ("access.clusternet.io", "User") => vec![
+            column("Groups", |o, _| cell::list(o["spec"]["groups"].as_array().into_iter().flatten().map(cell::plain))),
+            column("Expires", |o, _| cell::at(o, "/spec/expiresAt")),
+        ],
         ("apps.clusternet.io", "Subscription") => subscription(),
         ("apps.clusternet.io", "Manifest") => {
             vec![column("Kind", |o, _| cell::at(o, "/template/kind")), column("API Version", |o, _| cell::at(o, "/template/apiVersion"))]

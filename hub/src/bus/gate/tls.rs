@@ -27,6 +27,9 @@ const MAX_SESSIONS: usize = 131_072;
 /// Encrypted bytes that may wait in one connection: what waits there can no longer be replaced by something newer.
 const WRITE_BUFFER: usize = 8 * 1024;
 
+/// The first byte of a TLS connection: a record with a handshake message.
+const HANDSHAKE: u8 = 22;
+
 /// What the gate shows, and whom it believes.
 #[derive(Clone)]
 pub struct Material {
@@ -121,8 +124,10 @@ impl Transport for Tls {
     const SECURE: bool = true;
 
     async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {
+        speaks_tls(&socket).await?;
         let acceptor = TlsAcceptor::from(self.config());
-        let stream = acceptor.accept_with(socket, |connection| connection.set_buffer_limit(Some(WRITE_BUFFER))).await?;
+        // Boxed, so that who says nothing holds no room for a handshake.
+        let stream = Box::pin(acceptor.accept_with(socket, |connection| connection.set_buffer_limit(Some(WRITE_BUFFER)))).await?;
         let connection = stream.get_ref().1;
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         let shown = shown.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no client certificate"))?;
@@ -130,6 +135,16 @@ impl Transport for Tls {
             ClientCertificate::read(shown, seconds_since_1970()).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(Accepted { stream, identity: PeerIdentity::Certificate(certificate), resumed })
+    }
+}
+
+/// Waits for the first byte, which stays where it is: who is silent, or speaks something else, costs nothing that TLS needs.
+async fn speaks_tls(socket: &TcpStream) -> io::Result<()> {
+    let mut first = [0];
+    match socket.peek(&mut first).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a word")),
+        _ if first == [HANDSHAKE] => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no TLS")),
     }
 }
 

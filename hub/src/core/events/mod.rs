@@ -47,6 +47,7 @@ fn link(before: &ManagedClusterStatus, after: &ManagedClusterStatus) -> Option<E
     let ready = find(&after.conditions, "Ready");
     match after.link.as_deref()? {
         "Connected" => Some(EventDraft::normal("Connected", "the agent is connected")),
+        "Revoked" => Some(EventDraft::warning("Revoked", "the cluster is locked out: no key of it is accepted any more")),
         "Cloned" => Some(EventDraft::warning("AgentCloned", ready?.message.clone())),
         // A hub that was started again has lost no connection: it has not heard from anybody yet.
         "Offline" if ready.is_none_or(|ready| ready.reason == "ClusterStatusNeverUpdated") => None,

@@ -61,6 +61,7 @@ pub enum ClusterChange {
         entries: DesiredList,
         confirm_prune: Option<String>,
         confirm_removal: Option<String>,
+        revoked: bool,
     },
     Removed {
         cluster: ClusterKey,
@@ -251,14 +252,15 @@ impl Index {
             entries,
             confirm_prune: cluster.confirm_prune.clone(),
             confirm_removal: cluster.confirm_removal(),
+            revoked: cluster.is_revoked(),
         };
         if cluster.emitted.as_ref() == Some(&emitted) {
             return None;
         }
         cluster.emitted = Some(emitted.clone());
         let cluster_id = cluster.cluster_id.clone();
-        let Emitted { sid, link_key, entries, confirm_prune, confirm_removal } = emitted;
-        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal })
+        let Emitted { sid, link_key, entries, confirm_prune, confirm_removal, revoked } = emitted;
+        Some(ClusterChange::Planned { cluster: key, cluster_id, sid, link_key, entries, confirm_prune, confirm_removal, revoked })
     }
 
     fn list_of(&mut self, bound: BTreeSet<SubscriptionKey>, overlay: &Overlay) -> DesiredList {

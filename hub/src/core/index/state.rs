@@ -14,7 +14,7 @@ use crate::core::id::{ClusterKey, ObjectId, SubscriptionKey, SubscriptionRef, sp
 use crate::core::overrides::{ClusterValues, Override};
 use crate::core::placement::Placement;
 use crate::core::plan::{Claimant, DesiredList, Rank};
-use crate::kinds::names::{ANNOTATION_CONFIRM_PRUNE, ANNOTATION_CONFIRM_REMOVAL};
+use crate::kinds::names::{ANNOTATION_CONFIRM_PRUNE, ANNOTATION_CONFIRM_REMOVAL, ANNOTATION_REVOKED};
 use crate::kinds::{Feed, ManagedCluster, Subscription};
 
 /// A Subscription and the clusters it is bound to.
@@ -57,6 +57,7 @@ pub struct Emitted {
     pub entries: DesiredList,
     pub confirm_prune: Option<String>,
     pub confirm_removal: Option<String>,
+    pub revoked: bool,
 }
 
 impl BoundSubscription {
@@ -126,6 +127,11 @@ impl Cluster {
     /// The hash that held removals are confirmed for.
     pub fn confirm_removal(&self) -> Option<String> {
         self.annotations.get(ANNOTATION_CONFIRM_REMOVAL).cloned()
+    }
+
+    /// Whether it is locked out.
+    pub fn is_revoked(&self) -> bool {
+        self.annotations.contains_key(ANNOTATION_REVOKED)
     }
 
     /// Whether an override is for it.

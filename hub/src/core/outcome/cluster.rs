@@ -15,6 +15,9 @@ use crate::kinds::{ManagedClusterStatus, Pending, PendingCounts, PendingObject};
 /// How old the stored times may get while nothing else changes: every write costs a commit.
 const STORED_TIMES_SECONDS: i64 = 300;
 
+const REVOKED: &str = "Revoked";
+const LOCKED_OUT: &str = "no key of this cluster is accepted: `clusternet-hub replace` gives its place to a machine again";
+
 impl Outcomes {
     /// What a ManagedCluster's status should be, given what it was; none while no report of it has come.
     pub fn cluster_status(&self, key: &ClusterKey, previous: &ManagedClusterStatus, now: Timestamp) -> Option<ManagedClusterStatus> {
@@ -25,7 +28,7 @@ impl Outcomes {
             tell_facts(facts, &mut status);
         }
         status.pending = pending(report);
-        status.link = Some(link(report).to_owned());
+        status.link = Some(if state.revoked { "Revoked" } else { link(report) }.to_owned());
         let wanted: BTreeMap<&ObjectId, &DesiredEntry> = state.entries().iter().map(|entry| (&entry.object, entry)).collect();
         status.objects = Some(i32::try_from(wanted.len()).unwrap_or(i32::MAX));
         status.sync = Some(sync(state, wanted.into_values()));
@@ -35,6 +38,9 @@ impl Outcomes {
         status.conditions.retain(|condition| condition.type_ != held::KIND);
         let held = report.held.as_ref().map(|held| held::on_cluster(key, held));
         status.conditions.extend(held.map(|saying| saying.after(&previous.conditions, None, now)));
+        status.conditions.retain(|condition| condition.type_ != REVOKED);
+        let revoked = state.revoked.then(|| Saying::new(REVOKED, "True", REVOKED, LOCKED_OUT));
+        status.conditions.extend(revoked.map(|saying| saying.after(&previous.conditions, None, now)));
         let changed = status != *previous;
         tell_times(report, &mut status, changed);
         Some(status)

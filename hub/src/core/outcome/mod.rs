@@ -57,6 +57,7 @@ struct ClusterState {
     /// The report's objects, to be found.
     objects: BTreeMap<ObjectId, Vec<ObjectReport>>,
     verdicts: BTreeMap<SubscriptionRef, Verdict>,
+    revoked: bool,
 }
 
 impl Outcomes {
@@ -68,6 +69,14 @@ impl Outcomes {
         self.judge(&cluster);
         self.touch_templates_of(&cluster);
         self.dirty_clusters.insert(cluster);
+    }
+
+    /// Takes whether no key of a planned cluster is accepted any more.
+    pub fn lock_out(&mut self, cluster: &ClusterKey, revoked: bool) {
+        if let Some(state) = self.clusters.get_mut(cluster).filter(|state| state.revoked != revoked) {
+            state.revoked = revoked;
+            self.dirty_clusters.insert(cluster.clone());
+        }
     }
 
     /// Forgets a cluster.

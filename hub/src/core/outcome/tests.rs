@@ -22,7 +22,10 @@ fn planned(clusters: &[&str]) -> Outcomes {
 fn feed(index: &mut Index, outcomes: &mut Outcomes, rv: u64) {
     for change in index.take_plans() {
         match change {
-            ClusterChange::Planned { cluster, cluster_id, entries, .. } => outcomes.plan(cluster, cluster_id, rv, entries),
+            ClusterChange::Planned { cluster, cluster_id, entries, revoked, .. } => {
+                outcomes.plan(cluster.clone(), cluster_id, rv, entries);
+                outcomes.lock_out(&cluster, revoked);
+            }
             ClusterChange::Removed { cluster } => outcomes.remove_cluster(&cluster),
         }
     }
@@ -127,6 +130,26 @@ fn a_refusal_names_cluster_object_and_reason() {
     outcomes.report(report("b", 10, &[("one", ObjectState::Pending), ("two", refused)]));
     let message = "applied on 1 of 2 clusters, refused on 1; first clusternet-b/b: ConfigMap default/two: data: too long (422)";
     assert_eq!(condition(&outcomes, "Applied"), told("False", "ApplyFailed", message));
+}
+
+#[test]
+fn a_revoked_cluster_says_so_until_it_is_let_in_again() {
+    let (mut index, mut outcomes) = (Index::default(), planned(&["a"]));
+    outcomes.report(ClusterReport { connected: false, ..all_applied("a", 10) });
+    let (mut object, key) = (cluster("a", "edge"), key("a"));
+    object.metadata.annotations = Some([("clusternet.io/revoked".to_owned(), "stolen".to_owned())].into());
+    index.apply_cluster(&object);
+    feed(&mut index, &mut outcomes, 11);
+    assert!(outcomes.take_touched().1.contains(&key));
+    let status = outcomes.cluster_status(&key, &ManagedClusterStatus::default(), at(100)).unwrap();
+    let revoked =
+        |status: &ManagedClusterStatus| status.conditions.iter().any(|of| (of.type_.as_str(), of.status.as_str()) == ("Revoked", "True"));
+    assert!(revoked(&status) && status.link.as_deref() == Some("Revoked"), "{status:?}");
+    object.metadata.annotations = None;
+    index.apply_cluster(&object);
+    feed(&mut index, &mut outcomes, 12);
+    let status = outcomes.cluster_status(&key, &status, at(200)).unwrap();
+    assert!(!revoked(&status) && status.link.as_deref() == Some("Offline"), "{status:?}");
 }
 
 #[test]
