@@ -14,6 +14,7 @@ use tests::{Road, Statuses};
 use crate::{figure, percentile};
 
 const ROUNDS: usize = 100;
+const SOON: Duration = Duration::from_secs(10);
 
 pub async fn measure() -> Result<()> {
     let road = Road::start("bench-latency").await?;
@@ -30,7 +31,7 @@ pub async fn measure() -> Result<()> {
         let begun = Instant::now();
         hub.patch("feature-flags", &PatchParams::default(), &patch).await?;
         let written = Instant::now();
-        let told = tokio::task::block_in_place(|| changed(&database, before))?;
+        let told = tokio::task::block_in_place(|| changed(&database, before, SOON))?;
         let arrived = arrival.await??;
         writes.push((written - begun).as_secs_f64() * 1e3);
         arrivals.push(arrived.saturating_duration_since(written).as_secs_f64() * 1e3);
@@ -79,21 +80,22 @@ async fn arrives(member: Api<DynamicObject>, round: String) -> Result<Instant> {
 }
 
 /// The content that the hub has committed as applied: read in its database, not asked of the program.
-fn applied_hash(database: &Statuses) -> Result<Hash> {
+pub fn applied_hash(database: &Statuses) -> Result<Hash> {
     let sid = *database.clusters()?.first().context("a cluster")?;
     let object = ObjectId::new("", "ConfigMap", "shop", "feature-flags");
     database.applied(sid, &object)?.context("the hub has not committed the object as applied")
 }
 
-fn changed(database: &Statuses, before: Hash) -> Result<Instant> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+/// When another content is committed as applied.
+pub fn changed(database: &Statuses, before: Hash, within: Duration) -> Result<Instant> {
+    let deadline = Instant::now() + within;
     while Instant::now() < deadline {
         if applied_hash(database).is_ok_and(|hash| hash != before) {
             return Ok(Instant::now());
         }
         std::thread::sleep(Duration::from_micros(300));
     }
-    anyhow::bail!("applied was not committed in 10 s")
+    anyhow::bail!("applied was not committed in {within:?}")
 }
 
 fn fsync(folder: &Path) -> Result<f64> {

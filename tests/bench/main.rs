@@ -12,7 +12,9 @@ mod kubectl;
 mod latency;
 mod memory;
 mod seal;
+mod shaped;
 mod start;
+mod streams;
 mod tls;
 mod writes;
 
@@ -32,7 +34,10 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let figures = ["start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile", "kubectl"];
+    let figures = [
+        "start", "latency", "fleet", "bytes", "memory", "churn", "crowd", "seal", "writes", "tls", "hostile", "streams", "shaped",
+        "kubectl",
+    ];
     let asked = std::env::args().nth(1).unwrap_or_else(|| "all".into());
     if asked == hostile::STRANGERS {
         return hostile::strangers(std::env::args().skip(2)).await;
@@ -55,6 +60,8 @@ async fn main() -> Result<()> {
             "seal" => seal::measure()?,
             "tls" => tls::measure().await?,
             "hostile" => hostile::measure().await?,
+            "shaped" => shaped::measure().await?,
+            "streams" => streams::measure().await?,
             "kubectl" => kubectl::measure().await?,
             _ => memory::measure().await?,
         }
