@@ -75,7 +75,9 @@ fn a_hundred_thousand_mutated_frames_harm_neither_end() {
     let [(mut up, _), (mut down, _)] = support::session([1, 2]);
     let (bodies, mut rng) = (bodies(&seen), Rng(1));
     let (mut now, mut taken) = (10_000, 0_u32);
-    for round in 0..100_000_u64 {
+    // Emulated processors take their time: they get fewer.
+    let rounds = std::env::var("CLUSTERNET_EDGE_HOSTILE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000_u64);
+    for round in 0..rounds {
         now += 1;
         let frame = match round % 2 {
             0 => {
@@ -93,7 +95,7 @@ fn a_hundred_thousand_mutated_frames_harm_neither_end() {
         while hub.poll_event().is_some() || agent.poll_event().is_some() {}
         assert!(hub.table().rows.len() < 1_000 && agent.state().contents.len() < 1_000 && agent.state().partials.len() < 1_000);
     }
-    assert!(taken > 1_000, "only {taken} frames reached what is behind the seal");
+    assert!(u64::from(taken) > rounds / 100, "only {taken} frames reached what is behind the seal");
 }
 
 fn mutated(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {

@@ -79,11 +79,8 @@ async fn the_image_runs_as_a_pod_with_its_service_account() -> Result<()> {
     let archive = image(&scratch)?;
     let member = Member::builder("pod").with_node().start().await?;
     let gateway = member.site().gateway();
-    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
-    let (api, bus) = (Relay::start(gateway, nowhere)?, Relay::start(gateway, nowhere)?);
-    let hub = Hub::start_with(&[&member], &["--bus-address", &format!("mqtts://{}", bus.address())])?;
-    api.set_target(hub.api());
-    bus.set_target(hub.bus());
+    let hub = Hub::start(&[&member])?;
+    let (api, bus) = (Relay::start(gateway, hub.api())?, Relay::start(gateway, hub.bus())?);
     member.node().context("a node")?.import(&archive)?;
 
     let kubectl = member.kubectl();
@@ -95,7 +92,10 @@ async fn the_image_runs_as_a_pod_with_its_service_account() -> Result<()> {
     let filled = [("https://HUB:8443", format!("https://{}", api.address())), ("TOKEN", hub.token(&[])?), ("NAME", "pod".into())]
         .iter()
         .fold(manifest, |text, (word, value)| text.replace(&format!(": {word}\n"), &format!(": {value}\n")));
-    ensure!(!filled.contains(": TOKEN\n") && !filled.contains("HUB:8443"), "{filled}");
+    // The hub tells agents where it listens, which is loopback here.
+    let filled =
+        filled.replace("--health-listen=0.0.0.0:8080]", &format!("--health-listen=0.0.0.0:8080, --bus=mqtts://{}]", bus.address()));
+    ensure!(filled.contains("--bus=") && !filled.contains(": TOKEN\n") && !filled.contains("HUB:8443"), "{filled}");
     kubectl.apply(&filled)?;
 
     let place = Place { member, hub };

@@ -21,7 +21,11 @@ fn run(platform: &Platform, file: &str, args: &[&str]) -> Result<Output> {
     let program = Program { file: platform.file("quick", file)?, emulator: platform.emulator.clone() };
     // Golden files lie there.
     let wire = format!("{}/../bus-schema", env!("CARGO_MANIFEST_DIR"));
-    let output = program.command().args(args).current_dir(wire).output();
+    let mut command = program.command();
+    if std::env::var_os("CLUSTERNET_EDGE_FULL").is_none() {
+        command.env("CLUSTERNET_EDGE_HOSTILE_ROUNDS", "4000");
+    }
+    let output = command.args(args).current_dir(wire).output();
     output.with_context(|| format!("{file} for {}", platform.name))
 }
 

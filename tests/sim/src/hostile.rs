@@ -7,6 +7,7 @@ use bus_schema::greeting::no_session;
 use bus_schema::message::Kind;
 
 use crate::broker::Packet;
+use crate::draw::Draw;
 use crate::world::{Event, World};
 
 /// Frames that it keeps, of all links and times.
@@ -43,11 +44,11 @@ impl World {
             0 | 1 => self.tampered(packet),
             2 => {
                 self.counts.hostile_replays += 1;
-                let past = self.rng.usize(..self.archive.0.len());
+                let past = self.rng.index(..self.archive.0.len());
                 Some(self.archive.0[past].clone())
             }
             3 => {
-                let past = self.rng.usize(..self.archive.0.len());
+                let past = self.rng.index(..self.archive.0.len());
                 let taken = self.archive.0[past].clone();
                 self.counts.hostile_swaps += u64::from(taken.edge != packet.edge);
                 (taken.edge != packet.edge).then(|| Packet { edge: packet.edge, forged: true, ..taken })
@@ -70,12 +71,12 @@ impl World {
         let (header, _) = frame::peek(&forged.frame).ok()?;
         let first = if header.kind == Kind::Welcome { 3 } else { 0 };
         match self.rng.u8(..4) {
-            0 => forged.frame.truncate(self.rng.usize(..packet.frame.len())),
+            0 => forged.frame.truncate(self.rng.index(..packet.frame.len())),
             1 => forged.frame.push(self.rng.u8(..)),
             _ => {
                 // Headers are a small target, so half of the blows go there.
                 let end = if self.rng.bool() { 8 } else { packet.frame.len() };
-                let at = self.rng.usize(first..end);
+                let at = self.rng.index(first..end);
                 forged.frame[at] ^= 1 << self.rng.u8(..8);
             }
         }

@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod counts;
 pub mod disk;
+pub mod draw;
 pub mod edge;
 pub mod hostile;
 pub mod hub;

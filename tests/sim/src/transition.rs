@@ -4,6 +4,7 @@ use bus_schema::id::Millis;
 
 use crate::broker::Weather;
 use crate::disk::AgentDisk;
+use crate::draw::Draw;
 use crate::edge::{Armed, Strike};
 use crate::object::MAX_OBJECT;
 use crate::store::{Subscription, Template};
@@ -117,7 +118,7 @@ impl World {
     }
 
     fn act(&mut self, transition: Transition) {
-        let edge = self.rng.usize(..self.edges.len());
+        let edge = self.rng.index(..self.edges.len());
         match transition {
             ChangeTemplate | DeleteTemplate | AddFeed | RemoveFeed | AddSubscription | DeleteSubscription | ChangeClusters
             | ChangePriority => self.write_store(transition),
@@ -136,7 +137,7 @@ impl World {
             RestoreHub | EmptyHub => self.replace_hub_disk(transition),
             EmptyAgent => self.empty_agent(edge),
             PlaceForeign => {
-                let id = self.universe[self.rng.usize(..self.universe.len())].id.clone();
+                let id = self.universe[self.rng.index(..self.universe.len())].id.clone();
                 self.counts.foreign_objects += u64::from(self.edges[edge].member.place_foreign(&id));
             }
             Inhabit | Leave => self.edges[edge]
@@ -158,7 +159,7 @@ impl World {
         }
         self.disk.store.resource_version += 1 + self.rng.u64(..3);
         let resource_version = self.disk.store.resource_version;
-        let feed = self.rng.usize(..self.universe.len());
+        let feed = self.rng.index(..self.universe.len());
         let (edges, uid, fresh) = (self.edges.len(), self.draw_subscription(), self.rng.u64(1..));
         let huge = self.rng.u8(..12) == 0;
         let rng = &mut self.rng;
@@ -174,10 +175,10 @@ impl World {
             (AddFeed, Some(subscription)) => drop(subscription.feeds.insert(feed)),
             (RemoveFeed, Some(subscription)) => {
                 let feeds: Vec<_> = subscription.feeds.iter().copied().collect();
-                rng.choice(feeds).map(|feed| subscription.feeds.remove(&feed));
+                rng.pick(feeds).map(|feed| subscription.feeds.remove(&feed));
             }
             (ChangeClusters, Some(subscription)) => {
-                let cluster = rng.usize(..edges);
+                let cluster = rng.index(..edges);
                 if !subscription.clusters.remove(&cluster) {
                     subscription.clusters.insert(cluster);
                 }
@@ -185,7 +186,7 @@ impl World {
             (ChangePriority, Some(subscription)) => (subscription.priority, subscription.version) = (rng.u8(..3), rng.u64(..3)),
             (DeleteSubscription, Some(_)) => drop(uid.and_then(|uid| store.subscriptions.remove(&uid))),
             (AddSubscription, _) => {
-                let feeds = (0..rng.usize(1..6)).map(|_| rng.usize(..self.universe.len())).collect();
+                let feeds = (0..rng.index(1..6)).map(|_| rng.index(..self.universe.len())).collect();
                 let clusters = (0..edges).filter(|_| rng.u8(..3) > 0).collect();
                 if store.subscriptions.len() < 5 {
                     store.subscriptions.insert(fresh, Subscription { feeds, clusters, priority: rng.u8(..3), version: rng.u64(..3) });
@@ -198,11 +199,11 @@ impl World {
 
     fn draw_subscription(&mut self) -> Option<u64> {
         let uids: Vec<u64> = self.disk.store.subscriptions.keys().copied().collect();
-        self.rng.choice(uids)
+        self.rng.pick(uids)
     }
 
     fn draw_strike(&mut self) -> Armed {
-        let strike = [Strike::BeforeCommit, Strike::AfterCommit, Strike::AfterSend][self.rng.usize(..3)];
+        let strike = [Strike::BeforeCommit, Strike::AfterCommit, Strike::AfterSend][self.rng.index(..3)];
         Armed { strike, countdown: self.rng.u8(1..6) }
     }
 
@@ -224,7 +225,7 @@ impl World {
         let copy = match transition {
             EmptyHub => crate::disk::HubDisk::default(),
             _ if self.copies.is_empty() => return,
-            _ => self.copies[self.rng.usize(..self.copies.len())].clone(),
+            _ => self.copies[self.rng.index(..self.copies.len())].clone(),
         };
         self.crash_hub();
         match transition {
@@ -245,7 +246,7 @@ impl World {
     fn drift(&mut self, edge: usize) {
         let now = self.now;
         let site = &mut self.edges[edge];
-        let Some(object) = self.rng.choice(site.member.objects.keys().cloned().collect::<Vec<_>>()) else { return };
+        let Some(object) = self.rng.pick(site.member.objects.keys().cloned().collect::<Vec<_>>()) else { return };
         site.member.objects.remove(&object);
         site.excused.insert(object.clone());
         if let Some(agent) = &mut site.agent {
@@ -267,13 +268,13 @@ impl World {
 
     fn change_weather(&mut self) {
         let rng = &mut self.rng;
-        let delay: Millis = [30, 300, 2_000][rng.usize(..3)];
+        let delay: Millis = [30, 300, 2_000][rng.index(..3)];
         self.weather = Weather {
-            loss: [0, 5, 25][rng.usize(..3)],
-            duplicates: [0, 5, 20][rng.usize(..3)],
+            loss: [0, 5, 25][rng.index(..3)],
+            duplicates: [0, 5, 20][rng.index(..3)],
             delay,
-            late: [0, 30, 80][rng.usize(..3)],
-            hostile: [0, 5, 20][rng.usize(..3)],
+            late: [0, 30, 80][rng.index(..3)],
+            hostile: [0, 5, 20][rng.index(..3)],
         };
         self.stormy = rng.bool();
     }

@@ -9,6 +9,7 @@ use bus_schema::link::agent::Action;
 use crate::broker::{Packet, Weather};
 use crate::counts::Counts;
 use crate::disk::HubDisk;
+use crate::draw::Draw;
 use crate::edge::{Armed, Edge, Outcome, Strike};
 use crate::hostile::Archive;
 use crate::hub::Hub;
@@ -64,7 +65,7 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, edges: usize, traced: bool) -> World {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let max_frame = [1_024, 2_048, 61_440][rng.usize(..3)];
+        let max_frame = [1_024, 2_048, 61_440][rng.index(..3)];
         let mut world = World {
             rng,
             now: 1_000,
