@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! cn1/{sid}/d/m        hub to one agent: frames            (an agent subscribes to cn1/{sid}/d/#)
-//! cn1/{sid}/d/s/{id}   hub to one agent: a stream
+//! cn1/{sid}/d/s/{id}   reserved: a stream apart (docs/adr/0014)
 //! cn1/{sid}/u/m        agent to hub: frames, and its will
-//! cn1/{sid}/u/s/{id}   agent to hub: a stream
+//! cn1/{sid}/u/s/{id}   reserved: a stream apart
 //! cn1/f/0              hub to all: announcements
 //! cn1/f/{channel}      hub to the holders of a bundle: shared content
 //! ```
@@ -38,7 +38,7 @@ impl Direction {
 pub enum Topic {
     /// Frames between the hub and one agent.
     Main(Sid, Direction),
-    /// One stream (exec, logs, port-forward) between the hub and one agent.
+    /// Reserved: one stream (exec, logs, port-forward) on a topic of its own.
     Stream(Sid, Direction, u32),
     /// Announcements of the hub to everybody.
     Announce,

@@ -22,6 +22,7 @@ use crate::enrol::{EnrolError, Enroller};
 use crate::link::credentials::Credentials;
 use crate::link::{Address, Link};
 use crate::member::Member;
+use crate::probe::{self, Probe};
 use crate::proxy::{self, Performer};
 use crate::registration::Registration;
 use crate::renewal::Renewal;
@@ -63,7 +64,12 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         return unregister::run(&config, how.remove).await;
     }
     let stop = stop_on_signal()?;
+    let probe = Probe::default();
+    if let Some(address) = config.health_listen {
+        tokio::spawn(probe::serve(probe::listen(address).await?, probe.clone(), stop.clone()));
+    }
     let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
+    tokio::spawn(probe::keep_alive(probe.clone()));
     let api = connect::connect(&source(&config)).await?;
     check(&api).await?;
     let clock = Clock::new();
@@ -88,6 +94,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
         AgentConfig { max_object: config.max_object_bytes, streams: performer.is_some(), ..AgentConfig::new(boot_id(), trust, hash_key) };
     let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);
+    probe.joined(engine.clone());
 
     let member = tokio::spawn(Member::new(api.clone(), config.adopt).run(engine.clone(), tasks, stop.clone()));
     let proxy = tokio::spawn(serve_streams(streams.clone(), performer, stop.clone()));

@@ -1,6 +1,7 @@
 //! Settings: defaults, then the TOML file, then `AGENT_*` variables, then flags. Everything that is wrong is said at once.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -15,7 +16,7 @@ use crate::trust::token::Token;
 
 /// clusternet-agent: applies on this cluster what the hub wants, also while the hub is away.
 #[derive(Debug, Parser, Serialize)]
-#[command(name = "clusternet-agent", version)]
+#[command(name = "clusternet-agent", version = env!("BUILD_STAMP"))]
 pub struct Flags {
     #[command(subcommand)]
     #[serde(skip)]
@@ -116,6 +117,10 @@ pub struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy_streams: Option<usize>,
+    /// Address, as 0.0.0.0:8080, that answers GET /healthz and /readyz in clear; without it nothing listens.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_listen: Option<SocketAddr>,
     /// Log lines as `text` or `json`.
     #[arg(long, global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,6 +186,7 @@ pub struct Config {
     pub proxy_deny: Vec<String>,
     pub proxy_ca: Option<PathBuf>,
     pub proxy_streams: usize,
+    pub health_listen: Option<SocketAddr>,
     pub log_format: LogFormat,
     pub log: String,
 }
@@ -240,6 +246,7 @@ impl Default for Config {
             proxy_deny: Vec::new(),
             proxy_ca: None,
             proxy_streams: proxy::AT_ONCE,
+            health_listen: None,
             log_format: LogFormat::Text,
             log: "info".into(),
         }
@@ -341,7 +348,7 @@ impl Config {
         if !(1..=16_384).contains(&self.proxy_streams) {
             wrong.push(format!("proxy_streams: {} must be from 1 to 16384", self.proxy_streams));
         }
-        if let Err(why) = tracing_subscriber::EnvFilter::try_new(&self.log) {
+        if let Err(why) = self.log.parse::<tracing_subscriber::filter::Targets>() {
             wrong.push(format!(
                 "log: {:?} is no filter: {why}; use a level, as `info`, or TARGET=LEVEL, as `clusternet_agent=debug`",
                 self.log

@@ -53,6 +53,8 @@ pub enum Input {
     Drifted(ObjectId),
     /// The keys that the next greeting is made with.
     Trust(Trust),
+    /// Answered when it is this one's turn.
+    Ping(tokio::sync::oneshot::Sender<()>),
     Stop,
 }
 
@@ -210,6 +212,9 @@ impl Worker {
             Input::Health(object, health, ended) => self.agent.health(&object, health, ended, now),
             Input::Drifted(object) => self.agent.doubt(&object, now),
             Input::Trust(trust) => self.agent.set_trust(trust),
+            Input::Ping(answer) => {
+                let _ = answer.send(());
+            }
             Input::Stop => {}
         }
     }

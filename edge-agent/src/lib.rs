@@ -13,6 +13,7 @@ pub mod enrol;
 pub mod failpoint;
 pub mod link;
 pub mod member;
+pub mod probe;
 pub mod proxy;
 pub mod registration;
 pub mod renewal;

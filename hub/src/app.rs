@@ -31,7 +31,7 @@ use crate::gateway::{AuditLog, Gateway, Members};
 use crate::gating::Gating;
 use crate::store::{Store, StoreOptions};
 use crate::tls::{Authority, Files, Served};
-use crate::{enrol, gateway, https, kinds, sync, telemetry, tls};
+use crate::{alive, enrol, gateway, https, kinds, sync, telemetry, tls};
 
 /// Agents that have connected and wait for their cluster's task.
 const SESSIONS: usize = 256;
@@ -102,6 +102,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let hub = sync::hub_config(&store, link, HashKey::new(&hash)).await?;
     let guard = Guard { share: config.guard_share, fleet_share: config.guard_fleet_share };
     let members = Members { directory: directory.clone(), streams, contacts: inputs.contacts.clone(), store: store.clone() };
+    let watched = store.clone();
     tasks.spawn("sync", sync::run(store, hub, guard, inputs, stop.clone()));
     let client = api::client(&state, Identity::admin("system:hub-enrolment"));
     let enrolment = Enrolment::new(client, authority.clone(), directory, &hash, config.reserved());
@@ -123,6 +124,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     println!("api: {}", endpoints.api);
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
+    tasks.spawn("watchdog", alive::keep(watched, stop.clone()));
     stop.cancelled().await;
     gating.gate.shutdown().await;
     tasks.tracker.close();

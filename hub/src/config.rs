@@ -16,7 +16,7 @@ use crate::tls::Given;
 
 /// clusternet-hub: one API for a fleet of clusters.
 #[derive(Debug, Parser, Serialize)]
-#[command(name = "clusternet-hub", version)]
+#[command(name = "clusternet-hub", version = env!("BUILD_STAMP"))]
 pub struct Flags {
     #[command(subcommand)]
     #[serde(skip)]

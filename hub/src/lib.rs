@@ -1,5 +1,6 @@
 //! clusternet-hub. Read `app` first: it builds everything and starts it.
 
+pub mod alive;
 pub mod api;
 pub mod app;
 pub mod bus;

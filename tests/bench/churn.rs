@@ -33,6 +33,8 @@ pub async fn measure() -> Result<()> {
     figure("churn: agent VmRSS after the first hour", after[0], "MB", "-", "-");
     figure("churn: agent VmRSS, most after any hour", most, "MB", "-", "first + 10 %");
     figure("churn: agent VmRSS after the last hour", after[HOURS - 1], "MB", "-", "first + 10 %");
+    let private = megabytes(road.agent.process()?.memory()?.private_kib);
+    figure("churn: agent private after the last hour", private, "MB", "-", "-");
     ensure!(after[HOURS - 1] <= after[0] * TOLERANCE, "the agent grew over a day: {after:.1?} MB");
     Ok(())
 }

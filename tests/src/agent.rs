@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::{Hub, Launch, Member, Process, Relay, Scratch, workspace_program};
+use crate::{Hub, Launch, Member, Process, Program, Relay, Scratch, workspace_program};
 
 const STOP: Duration = Duration::from_secs(10);
 
@@ -97,6 +97,13 @@ impl Agent {
         self
     }
 
+    /// Runs another program from its next start on, with the same data.
+    #[must_use]
+    pub fn with_program(mut self, program: &Program) -> Agent {
+        self.launch = self.launch.with_program(program);
+        self
+    }
+
     /// Uses other credentials on the member.
     #[must_use]
     pub fn with_kubeconfig(mut self, kubeconfig: &Path) -> Agent {
@@ -176,6 +183,11 @@ impl Agent {
     /// The file cannot be written.
     pub fn give_token(&self, token: &str) -> Result<()> {
         Ok(std::fs::write(self.scratch.path().join("token"), token)?)
+    }
+
+    /// The folder that holds its data, its token and its log.
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
     }
 
     pub fn data(&self) -> PathBuf {

@@ -57,9 +57,14 @@ impl Containers {
         }
         for image in ["pause", "busybox"] {
             let archive = Tool::Image(image).path()?;
-            self.ctr(&["images", "import", &archive.to_string_lossy()])?;
+            self.import(&archive)?;
         }
         Ok(())
+    }
+
+    /// Puts the images of an archive in; the names that it says it did.
+    pub fn import(&self, archive: &Path) -> Result<String> {
+        self.ctr(&["images", "import", &archive.to_string_lossy()])
     }
 
     fn ctr(&self, args: &[&str]) -> Result<String> {

@@ -174,11 +174,12 @@ impl ControlPlane {
     /// # Errors
     /// When one has ended.
     pub fn memory(&self) -> Result<Memory> {
-        let mut sum = Memory { resident_kib: 0, peak_kib: 0 };
+        let mut sum = Memory { resident_kib: 0, peak_kib: 0, private_kib: 0 };
         for process in self.lock().iter() {
             let memory = process.memory()?;
             sum.resident_kib += memory.resident_kib;
             sum.peak_kib += memory.peak_kib;
+            sum.private_kib += memory.private_kib;
         }
         Ok(sum)
     }

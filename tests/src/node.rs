@@ -58,6 +58,14 @@ impl Node {
         &self.name
     }
 
+    /// Puts an image archive where pods of this node find it, as a registry cannot be asked.
+    ///
+    /// # Errors
+    /// containerd does not take it.
+    pub fn import(&self, archive: &std::path::Path) -> Result<String> {
+        self.containers.import(archive)
+    }
+
     /// Starts containerd and kubelet again on what they left, and waits until the node is Ready; nothing when they run.
     ///
     /// For the first seconds `Ready` may be what was true before a kill: only a command in a container proves more.

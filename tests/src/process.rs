@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::platform::Program;
 use crate::{net::Site, spawner};
 
 const POLL: Duration = Duration::from_millis(10);
@@ -21,6 +22,7 @@ const LOG_TAIL: usize = 30;
 pub struct Launch {
     name: String,
     program: PathBuf,
+    emulator: Vec<String>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     site: Option<Arc<Site>>,
@@ -32,7 +34,15 @@ impl Launch {
     #[must_use]
     pub fn new(name: &str, program: impl Into<PathBuf>, logs: &Path) -> Self {
         let log = logs.join(format!("{name}.log"));
-        Self { name: name.to_owned(), program: program.into(), args: Vec::new(), env: Vec::new(), site: None, log }
+        Self { name: name.to_owned(), program: program.into(), emulator: Vec::new(), args: Vec::new(), env: Vec::new(), site: None, log }
+    }
+
+    /// Starts another program in its place, with the same arguments.
+    #[must_use]
+    pub fn with_program(mut self, program: &Program) -> Self {
+        self.program.clone_from(&program.file);
+        self.emulator.clone_from(&program.emulator);
+        self
     }
 
     /// Adds one argument.
@@ -87,7 +97,7 @@ impl Launch {
             // Not `ip netns exec`: that hides the control group mounts, which kubelet and runc need.
             command.arg("nsenter").arg(format!("--net={}", site.namespace_file().display()));
         }
-        command.arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
+        command.args(&self.emulator).arg(&self.program).args(&self.args).envs(self.env.iter().cloned());
         command
     }
 }
@@ -99,6 +109,8 @@ pub struct Memory {
     pub resident_kib: u64,
     /// The most there ever was (VmHWM).
     pub peak_kib: u64,
+    /// Of what is resident now, what no file holds (RssAnon): the rest is pages of the program, which the kernel can drop.
+    pub private_kib: u64,
 }
 
 /// A running program; dropping it kills it.
@@ -274,7 +286,7 @@ fn parse_memory(status: &str) -> Option<Memory> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix("kB")?.trim().parse().ok()
     };
-    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")? })
+    Some(Memory { resident_kib: field("VmRSS:")?, peak_kib: field("VmHWM:")?, private_kib: field("RssAnon:")? })
 }
 
 #[cfg(test)]

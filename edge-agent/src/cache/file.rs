@@ -21,7 +21,7 @@ const PAGE_CACHE_KIB: i64 = 512;
 pub(super) enum FileError {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    #[error("tables of version {0}")]
+    #[error("a newer agent wrote it, with tables of version {0}; this one knows {SCHEMA} and older")]
     TooNew(i64),
     #[error("it was sealed with the key {wanted}, not with {found}")]
     OtherKey { wanted: KeyId, found: KeyId },

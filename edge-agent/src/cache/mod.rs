@@ -1,6 +1,6 @@
 //! What the agent keeps on disk: one SQLite file, WAL, `synchronous=FULL`, one writer.
 //!
-//! Everything in it is sealed with a key that is not in the file. A commit returns when the data is on the disk. A file that cannot be read, or whose key is gone, is set aside and made anew: the hub sends everything again,
+//! Everything in it is sealed with a key that is not in the file. A commit returns when the data is on the disk. A file that cannot be read, that a newer agent wrote, or whose key is gone, is set aside and made anew: the hub sends everything again,
 //! and the member is asked which objects are ours. The folder is locked, so that two agents never share it.
 
 mod clear;
@@ -18,7 +18,7 @@ use bus_schema::link::Cache as ReadCache;
 use bus_schema::link::agent::{AgentState, AgentWrite};
 use rusqlite::{Connection, OptionalExtension};
 
-use file::{FileError, SCHEMA};
+use file::FileError;
 use rows::Table;
 
 const FILE: &str = "agent.db";
@@ -30,10 +30,6 @@ pub enum CacheError {
     Folder { path: PathBuf, error: std::io::Error },
     #[error("data folder {path} is in use by another agent; stop it, or choose another folder with --data-dir")]
     InUse { path: PathBuf },
-    #[error(
-        "{path} was written by a newer agent (tables of version {found}, this one knows {SCHEMA}); run that one, or move the file away: everything is fetched again"
-    )]
-    TooNew { path: PathBuf, found: i64 },
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("{path}: {error}")]
@@ -60,7 +56,8 @@ impl Cache {
     /// Opens the cache in `folder` with the key in a file, which is made if it is missing.
     ///
     /// # Errors
-    /// [`CacheError`]; a damaged file, or one that another key sealed, is no error: it is set aside as `agent.db.damaged`.
+    /// [`CacheError`]; a damaged file, or one that another key sealed, is no error: it is set aside as `agent.db.damaged`, and that of
+    /// a newer agent as `agent.db.newer`.
     pub fn open_with(folder: &Path, key: Option<&Path>) -> Result<(Cache, AgentState), CacheError> {
         let in_folder = |error| CacheError::Folder { path: folder.to_owned(), error };
         std::fs::create_dir_all(folder).map_err(in_folder)?;
@@ -73,10 +70,8 @@ impl Cache {
             Ok((load::load(&connection, &sealer)?, connection, sealer))
         };
         let opened = open().or_else(|error| {
-            if !is_damage(&error) {
-                return Err(at(&path, error));
-            }
-            set_aside(&path, &error).map_err(in_folder)?;
+            let Some(name) = name_aside(&error) else { return Err(at(&path, error)) };
+            set_aside(&path, name, &error).map_err(in_folder)?;
             open().map_err(|error| at(&path, error))
         });
         let (state, connection, sealer) = opened?;
@@ -147,9 +142,8 @@ fn at(path: &Path, error: FileError) -> CacheError {
     let path = path.to_owned();
     match error {
         FileError::Sqlite(error) => CacheError::Sqlite { path, error },
-        FileError::TooNew(found) => CacheError::TooNew { path, found },
         FileError::Key(error) => CacheError::Key(error),
-        FileError::OtherKey { .. } => CacheError::Sqlite { path, error: rows::damaged(0, error) },
+        FileError::TooNew(_) | FileError::OtherKey { .. } => CacheError::Sqlite { path, error: rows::damaged(0, error) },
     }
 }
 
@@ -162,8 +156,16 @@ fn is_damage(error: &FileError) -> bool {
     by_code || by_value || matches!(error, SqliteFailure(..) if error.to_string().contains("no such table"))
 }
 
-fn set_aside(path: &Path, error: &FileError) -> std::io::Result<()> {
-    let aside = path.with_extension("db.damaged");
+/// What a file that this agent cannot use is called from then on; `None` for trouble that another file would have too.
+fn name_aside(error: &FileError) -> Option<&'static str> {
+    match error {
+        FileError::TooNew(_) => Some("db.newer"),
+        error => is_damage(error).then_some("db.damaged"),
+    }
+}
+
+fn set_aside(path: &Path, name: &str, error: &FileError) -> std::io::Result<()> {
+    let aside = path.with_extension(name);
     tracing::warn!(path = %path.display(), aside = %aside.display(), %error, "the cache cannot be read: set aside, everything is fetched again");
     std::fs::rename(path, aside)?;
     for suffix in ["db-wal", "db-shm"] {

@@ -89,7 +89,8 @@ impl Hub {
         body: Vec<u8>,
         verifier: Arc<HubVerifier>,
     ) -> Result<Answer, NoAnswer> {
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| broken(&error))?;
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(|error| unknown(&self.host, &error))?;
+        let socket = TcpStream::connect(&*found.collect::<Vec<_>>()).await.map_err(|error| broken(&error))?;
         let _ = socket.set_nodelay(true);
         let config = verifier.client_config().map_err(|error| broken(&error))?;
         let name = ServerName::try_from(self.host.clone()).map_err(|error| broken(&error))?;
@@ -109,6 +110,13 @@ impl Hub {
         connection.abort();
         Ok(Answer { code, body: body.to_bytes().to_vec() })
     }
+}
+
+/// The static program asks the servers of one file, and no other service of the host.
+fn unknown(host: &str, error: &std::io::Error) -> NoAnswer {
+    let file = "/etc/resolv.conf";
+    let state = if std::path::Path::new(file).exists() { "see what it says" } else { "it is not there" };
+    NoAnswer::Unreachable(format!("no address of {host} ({error}); names are asked of the servers in {file}: {state}"))
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> NoAnswer {
