@@ -26,6 +26,9 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Seconds that connecting, or writing one frame, may take on a link that crawls.
 const NETWORK_TIMEOUT_SECONDS: u64 = 60;
 
+/// Longest pause between two attempts while streams wait for the link.
+const AWAITED: Duration = Duration::from_secs(3);
+
 /// Bytes that the kernel may hold for us: what waits there cannot be replaced by something newer.
 const SEND_BUFFER: u32 = 64 * 1024;
 
@@ -114,6 +117,8 @@ impl Link {
             let pause = match &ended {
                 // Without DISCONNECT: to the hub this is one connection that takes over from another.
                 End::Renewed => Duration::ZERO,
+                // Somebody sits before a terminal.
+                End::Lost(_) if self.streams.counts().streams > 0 => backoff.next(began.elapsed(), rand_unit()).min(AWAITED),
                 End::Lost(_) | End::Refused(_) => backoff.next(began.elapsed(), rand_unit()),
             };
             if matches!(ended, End::Refused(_)) {

@@ -117,7 +117,7 @@ impl Drop for Lane {
 async fn carry(endpoint: Endpoint, downlink: Downlink) {
     loop {
         endpoint.wants().await;
-        let frame = frame_size(&downlink);
+        let frame = share_of(frame_size(&downlink));
         if downlink.ready_for_stream().await.is_err() {
             return;
         }
@@ -126,6 +126,11 @@ async fn carry(endpoint: Endpoint, downlink: Downlink) {
             return;
         }
     }
+}
+
+/// On a link that shows its limit a frame of a stream is a quarter of what it drains in a second: so long everything else waits behind it.
+fn share_of(frame: usize) -> usize {
+    if frame < MAX_FRAME { (frame / 4).max(MIN_FRAME) } else { frame }
 }
 
 /// What the link drains in a second, within the limits of a frame.
