@@ -2,6 +2,8 @@
 
 use bus_schema::id::ObjectId;
 
+use crate::draw::Draw;
+
 /// One object that a template can be made of.
 #[derive(Debug, Clone)]
 pub struct Shape {
@@ -10,6 +12,9 @@ pub struct Shape {
     /// Bytes of payload: more than a frame for the large ones.
     pub bytes: usize,
 }
+
+/// What payloads are made of.
+const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Bytes of the largest object that a simulated member takes.
 pub const MAX_OBJECT: u32 = 12_000;
@@ -38,6 +43,6 @@ pub fn universe() -> Vec<Shape> {
 /// The bytes of a template: `seed` decides the bulk, `version` a few of them.
 pub fn content(shape: &Shape, seed: u64, version: u64, bytes: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let bulk: String = std::iter::repeat_with(|| rng.alphanumeric()).take(bytes).collect();
+    let bulk: String = std::iter::repeat_with(|| LETTERS[rng.index(..LETTERS.len())] as char).take(bytes).collect();
     format!("{{\"object\":\"{}\",\"version\":{version},\"data\":\"{bulk}\"}}", shape.id).into_bytes()
 }
