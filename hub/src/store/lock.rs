@@ -7,7 +7,16 @@ use std::path::Path;
 use super::StoreError;
 
 /// Held for as long as the store is open; the operating system frees it when the process dies.
-pub(super) struct FolderLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+pub(super) struct FolderLock(File);
+
+impl Drop for FolderLock {
+    /// Closing is not enough: a child that is being started has the file open, too, until it is another program.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the lock of the data folder is freed by the end of this process only");
+        }
+    }
+}
 
 impl FolderLock {
     /// Makes the folder if need be and takes it.
