@@ -10,6 +10,7 @@ use bus_schema::id::Millis;
 use bus_schema::stream::{Event, Limits, Mux, OpenError, Role, Session};
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::{Code, Stream, StreamError};
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub slots: HashMap<u64, Slot>,
     /// Opened by the peer, and not accepted yet.
     accepts: VecDeque<u64>,
+    /// Ends streams whose link stays away.
+    ending: Option<AbortHandle>,
 }
 
 /// What a stream's handle finds.
@@ -68,7 +71,7 @@ impl Slot {
 
 impl Endpoint {
     pub fn new(role: Role, limits: Limits) -> Endpoint {
-        let state = State { mux: Mux::new(role, limits), slots: HashMap::new(), accepts: VecDeque::new() };
+        let state = State { mux: Mux::new(role, limits), slots: HashMap::new(), accepts: VecDeque::new(), ending: None };
         let grace = Duration::from_millis(limits.grace);
         let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
         Endpoint(Arc::new(shared))
@@ -83,6 +86,10 @@ impl Endpoint {
         let mut state = self.0.lock();
         let id = state.mux.open(now)?;
         state.slots.insert(id, Slot::default());
+        // The link may have gone since the caller looked.
+        if !state.mux.in_session() && state.ending.as_ref().is_none_or(AbortHandle::is_finished) {
+            self.end_after_grace(&mut state);
+        }
         Ok(Stream::new(self.0.clone(), id))
     }
 
@@ -108,20 +115,24 @@ impl Endpoint {
     /// The link is gone. Streams wait for the next one for the grace period.
     pub fn disconnected(&self) {
         self.0.act(Mux::disconnected);
-        if self.0.lock().mux.streams() > 0 {
-            self.end_after_grace();
+        let mut state = self.0.lock();
+        if state.mux.streams() > 0 {
+            self.end_after_grace(&mut state);
         }
     }
 
     /// Nobody else looks at the clock while there is no link.
-    fn end_after_grace(&self) {
+    fn end_after_grace(&self, state: &mut State) {
         let (endpoint, grace) = (Arc::downgrade(&self.0), self.0.grace);
-        tokio::spawn(async move {
+        let ending = tokio::spawn(async move {
             tokio::time::sleep(grace).await;
             if let Some(shared) = endpoint.upgrade() {
                 shared.act(Mux::timeout);
             }
         });
+        if let Some(before) = state.ending.replace(ending.abort_handle()) {
+            before.abort();
+        }
     }
 
     /// A frame of a stream from the peer.

@@ -136,6 +136,15 @@ async fn a_link_that_stays_away_ends_the_stream_after_the_grace_period() {
     nothing_left(&hub).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_opened_just_after_the_link_has_gone_ends_after_the_grace_period() {
+    let (hub, _agent) = pair(Limits { grace: 90_000, ..small() });
+    hub.disconnected();
+    let mut client = hub.open().unwrap();
+    let error = client.read_u8().await.unwrap_err();
+    assert_eq!(StreamError::of(&error).unwrap().code, Code::Lost);
+}
+
 #[tokio::test]
 async fn without_a_grace_period_a_stream_ends_with_its_link() {
     let (hub, agent) = pair(Limits { grace: 0, ..small() });

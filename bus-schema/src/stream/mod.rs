@@ -310,6 +310,12 @@ impl Mux {
         }
         let reset = StreamReset { id, code: code as i32, message: limits::short(message), echo: false };
         self.resets.insert(id, (reset, Repeat::at(now)));
+        // A peer that echoes none does not fill the memory: it is told again in the next session, if it asks.
+        if self.resets.len() > self.limits.streams
+            && let Some((oldest, _)) = self.resets.pop_first()
+        {
+            self.reset_timers.forget(oldest);
+        }
         self.reset_timers.set(id, Some(now));
     }
 
