@@ -180,6 +180,11 @@ fn take_nonce(rest: &mut &[u8]) -> Result<Nonce, FrameError> {
     Ok(*nonce)
 }
 
+/// Whether a frame is of a stream, and so sealed under keys that only streams know.
+pub fn is_of_streams(frame: &[u8]) -> bool {
+    peek(frame).is_ok_and(|(header, _)| header.kind.is_of_streams())
+}
+
 /// Opens a frame that is no greeting; returns its header and body.
 ///
 /// # Errors

@@ -6,6 +6,22 @@
 use prost::Message;
 use prost::bytes::Bytes;
 
+/// Headers of one connection (RFC 9110, 7.6.1), in lower case, beside those that `Connection` names: no head carries them.
+pub const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// How the subprotocol of a WebSocket begins that is a bearer token to an API server: no head carries it.
+pub const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// Opens a stream with its first bytes; repeated until anything is heard of the stream. An id is performed at most once.
 #[derive(Clone, PartialEq, Message)]
 pub struct StreamOpen {

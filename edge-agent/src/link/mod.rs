@@ -198,7 +198,7 @@ impl Link {
     }
 
     async fn take(&self, frame: bytes::Bytes) {
-        if !bus_schema::frame::peek(&frame).is_ok_and(|(header, _)| header.kind.is_of_streams()) {
+        if !bus_schema::frame::is_of_streams(&frame) {
             return self.engine.tell(Input::Frame(frame)).await;
         }
         if let Err(error) = self.streams.frame(&frame) {

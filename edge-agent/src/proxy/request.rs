@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bus_schema::message::stream::{Header, RequestHead, Target};
+use bus_schema::message::stream::{BEARER_PROTOCOL, HOP_BY_HOP, Header, RequestHead, Target};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode};
@@ -14,23 +14,9 @@ use super::refusal::Refusal;
 const METHODS: [Method; 7] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 /// The protocols that are switched to; another one is not asked of the server, which HTTP allows.
 const UPGRADES: [&str; 2] = ["websocket", "SPDY/3.1"];
-/// Headers of one connection, which none that is sent on has.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 /// Headers that say who asks: they come from the identity of the request and from nowhere else.
 const IDENTITY: [&str; 3] = ["authorization", "host", "forwarded"];
 const IDENTITY_PREFIXES: [&str; 3] = ["impersonate-", "x-remote-", "x-forwarded-"];
-/// How the subprotocol of a WebSocket begins that is a bearer token to an API server.
-const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Which headers cross the gateway: those of the two ends, never those of one connection or of the hub.
 
-use bus_schema::message::stream::Header;
+use bus_schema::message::stream::{BEARER_PROTOCOL, HOP_BY_HOP, Header};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::failure::Failure;
@@ -12,27 +12,11 @@ pub const MAX_NAME: usize = 256;
 /// Headers of one request.
 pub const MAX_HEADERS: usize = 100;
 
-/// Of one connection only, beside those that `Connection` names.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Between client and hub only.
 const OF_THE_HUB: [&str; 5] = ["authorization", "expect", "forwarded", "host", "via"];
 
 /// What would say who somebody is; only the hub says that.
 const IDENTITY_PREFIXES: [&str; 4] = ["impersonate-", "x-remote-", "x-forwarded-", "clusternet-"];
-
-/// The subprotocol in which a WebSocket of a browser carries a token.
-pub const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Refuses an HTTP/1.1 request that does not name one host; proxies in between would choose another.
 ///

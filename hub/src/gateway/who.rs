@@ -2,11 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bus_schema::message::stream::BEARER_PROTOCOL;
 use http::{HeaderMap, HeaderValue, header};
 
-use super::headers::BEARER_PROTOCOL;
 use crate::api::failure::Failure;
 use crate::api::{ApiState, Identity};
+use bus_schema::message::stream::BEARER_PROTOCOL;
 
 /// Whom Clusternet's documents let in.
 const ANONYMOUS: &str = "system:anonymous";

@@ -196,7 +196,7 @@ impl Task {
                 if self.unknown {
                     return self.say_unknown(&frame.payload);
                 }
-                if is_of_streams(&frame.payload) {
+                if bus_schema::frame::is_of_streams(&frame.payload) {
                     return self.take_stream_frame(&frame.payload);
                 }
                 let (nonce, now) = (self.nonce(), self.now());
@@ -333,10 +333,6 @@ impl Task {
         let report = ClusterReport { held: self.held.clone(), ..report::of(cluster, &self.link, connected, last_contact) };
         self.shared.reports.send(cluster.clone(), report);
     }
-}
-
-fn is_of_streams(frame: &[u8]) -> bool {
-    bus_schema::frame::peek(frame).is_ok_and(|(header, _)| header.kind.is_of_streams())
 }
 
 #[cfg(test)]

@@ -39,11 +39,6 @@ impl Streams {
         self.lock().entry(sid).or_insert_with(new).endpoint.clone()
     }
 
-    /// A cluster's streams are carried by somebody else: for tests.
-    pub fn set(&self, sid: Sid, endpoint: Endpoint) {
-        self.lock().insert(sid, End { endpoint, off: false });
-    }
-
     /// The end of a cluster whose agent is in session and performs streams.
     pub fn in_session(&self, sid: Sid) -> Option<Endpoint> {
         let endpoint = self.lock().get(&sid)?.endpoint.clone();
