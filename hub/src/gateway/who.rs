@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::api::failure::Failure;
 use crate::api::{ApiState, Identity};
-use bus_schema::message::stream::BEARER_PROTOCOL;
 
 /// Whom Clusternet's documents let in.
 const ANONYMOUS: &str = "system:anonymous";
