@@ -1,6 +1,7 @@
 //! Limits of streams, with unit and reason.
 
 use crate::id::Millis;
+use crate::limits::{MAX_FRAME, MIN_FRAME};
 
 /// Bytes of a head (request or answer), encoded: any API server refuses headers of this size.
 pub const MAX_HEAD: usize = 56 * 1024;
@@ -61,6 +62,12 @@ impl Limits {
         let affordable = granted + more <= self.total as u64;
         if carried >= window && affordable { more } else { 0 }
     }
+}
+
+/// Bytes of a frame of streams where the link drains `frame` in a second: so long everything else waits behind it. On a link that shows
+/// no limit it is the whole.
+pub fn share_of(frame: usize) -> usize {
+    if frame < MAX_FRAME { (frame / 4).max(MIN_FRAME) } else { frame }
 }
 
 pub(super) fn short(message: &str) -> String {

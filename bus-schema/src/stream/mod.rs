@@ -17,7 +17,7 @@ mod performed;
 mod say;
 mod timers;
 
-pub use limits::{Limits, MAX_HEAD};
+pub use limits::{Limits, MAX_HEAD, share_of};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

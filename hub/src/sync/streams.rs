@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_schema::id::Sid;
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
-use bus_schema::stream::Session;
+use bus_schema::stream::{Session, share_of};
 use streams::{Endpoint, Limits, Role};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -121,11 +121,6 @@ async fn carry(endpoint: Endpoint, downlink: Downlink) {
             return;
         }
     }
-}
-
-/// On a link that shows its limit a frame of a stream is a quarter of what it drains in a second: so long everything else waits behind it.
-fn share_of(frame: usize) -> usize {
-    if frame < MAX_FRAME { (frame / 4).max(MIN_FRAME) } else { frame }
 }
 
 /// What the link drains in a second, within the limits of a frame.
