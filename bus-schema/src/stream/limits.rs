@@ -64,10 +64,10 @@ impl Limits {
     }
 }
 
-/// Bytes of a frame of streams where the link drains `frame` in a second: so long everything else waits behind it. On a link that shows
-/// no limit it is the whole.
-pub fn share_of(frame: usize) -> usize {
-    if frame < MAX_FRAME { (frame / 4).max(MIN_FRAME) } else { frame }
+/// Bytes of a frame of streams where the link drains so many in a second: what it carries in a quarter of one, for so long everything else
+/// waits behind it.
+pub fn share_of(drained: usize) -> usize {
+    (drained / 4).clamp(MIN_FRAME, MAX_FRAME)
 }
 
 pub(super) fn short(message: &str) -> String {

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use bus_schema::id::Sid;
-use bus_schema::stream::share_of;
 use bus_schema::topic::{Direction, Topic};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -16,6 +15,7 @@ use super::attention::Patience;
 use super::dial::{Connection, LinkError, say};
 use super::pace::Pace;
 use super::pings::{Due, KEEP_ALIVE, Pings};
+use super::window::Window;
 use crate::engine::{Engine, Input};
 
 /// Carries frames between a connection, the engine and the streams.
@@ -31,6 +31,7 @@ pub struct Carrier<'a> {
     coming: usize,
     pace: Pace,
     pings: Pings,
+    window: Window,
 }
 
 /// Who made a packet.
@@ -44,8 +45,20 @@ enum From {
 impl<'a> Carrier<'a> {
     pub fn new(sid: Sid, engine: &'a Engine, streams: &'a Endpoint, connection: Connection) -> Carrier<'a> {
         let up = Topic::Main(sid, Direction::Up).to_string();
-        let (pace, pings) = (Pace::default(), Pings::new(Instant::now()));
-        Carrier { engine, streams, connection, up, subscribed: false, sending: None, coming: 0, pace, pings }
+        let now = Instant::now();
+        let round_trip = connection.round_trip;
+        Carrier {
+            engine,
+            streams,
+            connection,
+            up,
+            subscribed: false,
+            sending: None,
+            coming: 0,
+            pace: Pace::default(),
+            pings: Pings::new(now),
+            window: Window::new(round_trip, now),
+        }
     }
 
     /// Carries until the connection ends; returns why it did.
@@ -67,7 +80,7 @@ impl<'a> Carrier<'a> {
                 sent?;
                 self.sent().await;
             }
-            next = next(frames, self.streams, self.pace.frame()), if idle => {
+            next = next(frames, self.streams, self.pace.share()), if idle => {
                 let (from, frame) = next.ok_or(LinkError::Stopped)?;
                 self.send(from, frame)?;
             }
@@ -104,6 +117,9 @@ impl<'a> Carrier<'a> {
 
     fn send(&mut self, from: From, frame: Vec<u8>) -> Result<(), LinkError> {
         let now = Instant::now();
+        if let Some(bytes) = self.window.carried(frame.len(), now) {
+            self.connection.socket.hold(bytes);
+        }
         self.pace.sending(frame.len(), now);
         self.pings.sent(now);
         self.sending = Some(from);
@@ -161,7 +177,7 @@ async fn next(frames: &mut mpsc::Receiver<Vec<u8>>, streams: &Endpoint, room: us
             biased;
             frame = frames.recv() => return Some((From::Engine, frame?)),
             () = streams.wants() => {
-                if let Some(frame) = streams.transmit(share_of(room)) {
+                if let Some(frame) = streams.transmit(room) {
                     return Some((From::Streams, frame));
                 }
             }

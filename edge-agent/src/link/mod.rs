@@ -11,6 +11,7 @@ mod pace;
 mod pings;
 mod refusal;
 mod socket;
+mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

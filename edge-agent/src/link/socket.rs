@@ -33,6 +33,13 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Bounds what may be on its way to the peer.
+    pub fn hold(&self, bytes: usize) {
+        // The kernel doubles it, and counts what it keeps beside the bytes, about a third of them.
+        let told = SockRef::from(&self.0).set_send_buffer_size(bytes * 2 / 3);
+        told.unwrap_or_else(|error| tracing::debug!(%error, "SO_SNDBUF was not taken"));
+    }
+
     /// Says when the peer is to be asked whether it is there, and when it is given up.
     pub fn be(&self, patience: Patience) {
         let socket = SockRef::from(&self.0);

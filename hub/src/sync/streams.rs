@@ -112,7 +112,7 @@ impl Drop for Lane {
 async fn carry(endpoint: Endpoint, downlink: Downlink) {
     loop {
         endpoint.wants().await;
-        let frame = share_of(frame_size(&downlink));
+        let frame = share_of(drained(&downlink));
         if downlink.ready_for_stream().await.is_err() {
             return;
         }
@@ -123,8 +123,12 @@ async fn carry(endpoint: Endpoint, downlink: Downlink) {
     }
 }
 
-/// What the link drains in a second, within the limits of a frame.
+/// Bytes of the next frame: what the link drains in a second, within the limits of a frame.
 pub fn frame_size(downlink: &Downlink) -> usize {
-    let rate = downlink.drain_rate().map_or(MAX_FRAME, |rate| usize::try_from(rate).unwrap_or(MAX_FRAME));
-    rate.clamp(MIN_FRAME, MAX_FRAME)
+    drained(downlink).clamp(MIN_FRAME, MAX_FRAME)
+}
+
+/// Bytes that the link drains in a second, as far as is known.
+fn drained(downlink: &Downlink) -> usize {
+    downlink.drain_rate().map_or(usize::MAX, |rate| usize::try_from(rate).unwrap_or(usize::MAX))
 }
