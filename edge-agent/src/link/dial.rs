@@ -44,7 +44,7 @@ pub struct Connection {
     pub out: Out,
     pub socket: Socket,
     pub attention: Attention,
-    /// How long TCP's handshake took.
+    /// How long an answer takes while nothing else is under way.
     pub round_trip: Duration,
 }
 
@@ -91,17 +91,22 @@ pub struct Attempt {
 /// What failed, or that the broker does not take this agent.
 pub async fn dial(address: &Address, tls: Option<Arc<ClientConfig>>, sid: Sid, attempt: Attempt) -> Result<Connection, LinkError> {
     let dialled = async {
-        let (tcp, round_trip) = connect(address, attempt.answer).await?;
+        let (tcp, handshake) = connect(address, attempt.answer).await?;
+        let connected = Instant::now();
         let socket = Socket::prepare(&tcp)?;
-        let attention = Attention::new(round_trip, attempt.awaited, Instant::now());
+        let attention = Attention::new(handshake, attempt.awaited, connected);
         socket.be(attention.patience());
         let stream = match tls {
             None => Either::Right(tcp),
             Some(client) => Either::Left(TlsConnector::from(client).connect(server_name(address)?, tcp).await?),
         };
         let (packets, out) = framed(stream);
-        let mut connection = Connection { packets, out, socket, attention, round_trip };
+        let mut connection = Connection { packets, out, socket, attention, round_trip: handshake };
         greet(&mut connection, sid).await?;
+        // A SYN that was lost and repeated says nothing of the link; TLS and CONNECT take a round trip each.
+        connection.round_trip = handshake.min(connected.elapsed() / 2);
+        connection.attention = Attention::new(connection.round_trip, attempt.awaited, Instant::now());
+        connection.socket.be(connection.attention.patience());
         Ok(connection)
     };
     timeout(DIAL_TIMEOUT, dialled).await.map_err(|_| LinkError::Silent(DIAL_TIMEOUT))?
