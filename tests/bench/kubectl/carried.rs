@@ -14,14 +14,14 @@ use tests::{Kubectl, Member};
 use super::Way;
 use crate::{figure, percentile};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 /// ConfigMaps of 1 MB each in the long list.
 const LONG: usize = 16;
-/// Bytes of the log and of the file: a second and more of any way, so that kubectl's own start weighs little.
-const LARGE: u64 = 100_000_000;
+/// Bytes of the log and of the file: long enough on any way that kubectl's own start weighs little.
+const LARGE: u64 = 32_000_000;
 const SOON: Duration = Duration::from_secs(120);
 
-/// A line of 100 bytes, a million times; the kubelet keeps all of it as one file.
+/// A line of 100 bytes, 320,000 times; the kubelet keeps all of it as one file.
 const POD: &str = "
 apiVersion: v1
 kind: Namespace
@@ -37,7 +37,7 @@ spec:
     - name: box
       image: docker.io/local/busybox:1
       imagePullPolicy: Never
-      command: [sh, -c, 'yes $(printf %099d 7) | head -n 1000000; head -c 100000000 /dev/urandom > /tmp/large; touch /tmp/written; sleep 86400']
+      command: [sh, -c, 'yes $(printf %099d 7) | head -n 320000; head -c 32000000 /dev/urandom > /tmp/large; touch /tmp/written; sleep 86400']
       readinessProbe: {exec: {command: [test, -e, /tmp/written]}, periodSeconds: 1}
 ";
 
