@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use prost::bytes::{Buf, BufMut};
+use prost::bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{decode_varint, encode_varint};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 
@@ -130,14 +130,21 @@ fn associated(header: &[u8]) -> Aad<&[u8]> {
 
 /// Writes a sealed frame; its header has no nonce.
 pub fn seal(key: &Key, header: &Header, body: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(OVERHEAD + padding::padded(body.len()));
+    seal_written(key, header, body.len(), |frame| frame.extend_from_slice(body))
+}
+
+/// As [`seal`], for a body of `len` bytes that `write` appends: it is sealed where it is written.
+fn seal_written(key: &Key, header: &Header, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(OVERHEAD + padding::padded(len));
     header.write(&mut frame);
-    let mut sealed = Vec::with_capacity(padding::padded(body.len()) + TAG_LEN);
-    sealed.extend_from_slice(body);
-    padding::pad(&mut sealed);
-    key.0.seal_in_place_append_tag(nonce(header.counter), associated(&frame), &mut sealed).expect("a frame is far below 256 GiB");
-    witness::sealed(&key.0, header.counter, body, &sealed);
-    frame.append(&mut sealed);
+    let at = frame.len();
+    write(&mut frame);
+    padding::pad(&mut frame, at);
+    let (associated_data, body) = frame.split_at_mut(at);
+    let clear = witness::clear(&body[..len]);
+    let tag = key.0.seal_in_place_separate_tag(nonce(header.counter), associated(associated_data), body);
+    frame.extend_from_slice(tag.expect("a frame is far below 256 GiB").as_ref());
+    witness::sealed(&key.0, header.counter, &clear, &frame[at..]);
     frame
 }
 
@@ -192,10 +199,29 @@ pub fn is_of_streams(frame: &[u8]) -> bool {
 pub fn open(key: &Key, frame: &[u8]) -> Result<(Header, Vec<u8>), FrameError> {
     let (header, at) = peek(frame)?;
     let mut body = frame[at..].to_vec();
-    let opened = key.0.open_in_place(nonce(header.counter), associated(&frame[..at]), &mut body).map_err(|_| FrameError::Seal)?.len();
-    body.truncate(opened);
-    padding::unpad(&mut body).ok_or(FrameError::Padding)?;
+    let len = unseal(key, &header, &frame[..at], &mut body)?;
+    body.truncate(len);
     Ok((header, body))
+}
+
+/// As [`open`], in the frame's own memory if nobody else has it, and unless that is far larger than the frame: its body may stay for long.
+fn open_owned(key: &Key, frame: Bytes) -> Result<(Header, Bytes), FrameError> {
+    let (header, at) = peek(&frame)?;
+    let mut frame = match frame.try_into_mut() {
+        Ok(own) if own.capacity() <= 2 * own.len() => own,
+        Ok(own) => BytesMut::from(&own[..]),
+        Err(shared) => BytesMut::from(&shared[..]),
+    };
+    let mut body = frame.split_off(at);
+    let len = unseal(key, &header, &frame, &mut body)?;
+    body.truncate(len);
+    Ok((header, body.freeze()))
+}
+
+/// Opens a body in its place; returns how long it is without seal and padding.
+fn unseal(key: &Key, header: &Header, before: &[u8], body: &mut [u8]) -> Result<usize, FrameError> {
+    let opened = key.0.open_in_place(nonce(header.counter), associated(before), body).map_err(|_| FrameError::Seal)?;
+    padding::unpadded(opened).ok_or(FrameError::Padding)
 }
 
 /// The receiving half of a session: opens frames, each counter once and rising.
@@ -216,11 +242,26 @@ impl Receiver {
     /// As [`open`], and [`FrameError::Replayed`] for a counter that is not above the last.
     pub fn open(&mut self, frame: &[u8]) -> Result<(Header, Vec<u8>), FrameError> {
         let (header, body) = open(&self.key, frame)?;
+        self.count(&header)?;
+        Ok((header, body))
+    }
+
+    /// As [`Receiver::open`], without a copy where that can be.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_owned(&mut self, frame: Bytes) -> Result<(Header, Bytes), FrameError> {
+        let (header, body) = open_owned(&self.key, frame)?;
+        self.count(&header)?;
+        Ok((header, body))
+    }
+
+    fn count(&mut self, header: &Header) -> Result<(), FrameError> {
         if header.counter < self.next {
             return Err(FrameError::Replayed);
         }
         self.next = header.counter + 1;
-        Ok((header, body))
+        Ok(())
     }
 }
 
@@ -242,14 +283,25 @@ impl Sender {
     }
 
     pub fn seal(&mut self, kind: Kind, message: &impl prost::Message) -> Vec<u8> {
-        self.seal_bytes(kind, &message.encode_to_vec())
+        self.seal_written(kind, message.encoded_len(), |frame| message.encode(frame).expect("a vector takes everything"))
+    }
+
+    /// Seals a body of `len` bytes that `write` appends.
+    pub fn seal_written(&mut self, kind: Kind, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let header = self.header(kind);
+        seal_written(&self.key, &header, len, write)
     }
 
     /// Seals a body that is encoded already.
     pub fn seal_bytes(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
+        let header = self.header(kind);
+        seal(&self.key, &header, body)
+    }
+
+    fn header(&mut self, kind: Kind) -> Header {
         let header = Header { kind, counter: self.next, nonce: None };
         self.next += u64::from(!(is_planted(Bug::CounterRepeated) && kind == Kind::StatusAck));
-        seal(&self.key, &header, body)
+        header
     }
 }
 
@@ -282,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_opens_in_its_own_memory_if_it_has_it_alone() {
+        let [up, _] = keys();
+        let sealed = Sender::new(up.clone()).seal_bytes(Kind::Content, &[7; 5_000]);
+        let own = Bytes::from(sealed.clone());
+        let at = own.as_ptr();
+        let (_, body) = open_owned(&up, own).unwrap();
+        assert!(body == [7; 5_000][..] && body.as_ptr() == at.wrapping_add(5), "in place");
+        let shared = Bytes::from(sealed.clone());
+        let other = shared.clone();
+        assert_eq!(open_owned(&up, shared).unwrap().1, [7; 5_000][..]);
+        assert_eq!(other, sealed, "somebody else's copy stays");
+        let mut large = BytesMut::with_capacity(60_000);
+        large.extend_from_slice(&sealed);
+        let body = open_owned(&up, large.freeze()).unwrap().1;
+        assert!(body.try_into_mut().unwrap().capacity() < 10_000, "a small frame holds no large memory");
+    }
+
+    #[test]
     fn nothing_of_a_body_is_readable_and_equal_bodies_differ() {
         let [up, _] = keys();
         let mut sender = Sender::new(up);
@@ -309,7 +379,7 @@ mod tests {
             Header { kind: Kind::Beat, counter: 0, nonce: None }.write(&mut frame);
             frame[1..3].copy_from_slice(&flags.to_be_bytes());
             let mut sealed = Vec::new();
-            padding::pad(&mut sealed);
+            padding::pad(&mut sealed, 0);
             up.0.seal_in_place_append_tag(nonce(0), Aad::from(&frame), &mut sealed).unwrap();
             frame.append(&mut sealed);
             assert_eq!(open(&up, &frame).map(|_| ()), expected);

@@ -136,7 +136,7 @@ fn head(kind: Kind) -> Vec<u8> {
 
 fn padded(body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
-    padding::pad(&mut body);
+    padding::pad(&mut body, 0);
     body
 }
 

@@ -23,17 +23,22 @@ pub fn fitting(room: usize) -> usize {
     (room / step(room) * step(room)).saturating_sub(1)
 }
 
-/// Pads in place.
-pub fn pad(body: &mut Vec<u8>) {
-    let len = padded(body.len());
-    body.push(MARK);
-    body.resize(len, 0);
+/// Pads the body that begins at `from`, in place.
+pub fn pad(bytes: &mut Vec<u8>, from: usize) {
+    let len = from + padded(bytes.len() - from);
+    bytes.push(MARK);
+    bytes.resize(len, 0);
 }
 
 /// Takes the padding off; `None` when there is none.
 pub fn unpad(body: &mut Vec<u8>) -> Option<()> {
+    unpadded(body).map(|len| body.truncate(len))
+}
+
+/// How many bytes a body has without its padding; `None` when there is none.
+pub fn unpadded(body: &[u8]) -> Option<usize> {
     let end = body.iter().rposition(|byte| *byte != 0)?;
-    (body[end] == MARK).then(|| body.truncate(end))
+    (body[end] == MARK).then_some(end)
 }
 
 #[cfg(test)]
@@ -45,7 +50,7 @@ mod tests {
         for len in 0..2_000 {
             for last in [0, MARK, 7] {
                 let mut body = vec![last; len];
-                pad(&mut body);
+                pad(&mut body, 0);
                 assert_eq!(body.len(), padded(len));
                 assert!(body.len() <= (len + 1 + SMALLEST).max((len + 1) * 17 / 16 + 1), "{len} became {}", body.len());
                 assert_eq!(unpad(&mut body), Some(()));

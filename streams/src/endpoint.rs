@@ -139,7 +139,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// Why it was not taken; a frame of another session is ordinary.
-    pub fn frame(&self, frame: &[u8]) -> Result<(), FrameError> {
+    pub fn frame(&self, frame: Bytes) -> Result<(), FrameError> {
         self.0.act(|mux, now| mux.frame(frame, now))
     }
 
@@ -211,30 +211,49 @@ impl Shared {
 
     /// Reads into `into`, as far as something is there.
     pub fn poll_read(&self, id: u64, context: &mut Context<'_>, into: &mut tokio::io::ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if into.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_received(id, context, |received| {
+            let mut used = 0;
+            while let Some(piece) = front(received, into.remaining()) {
+                into.put_slice(&piece);
+                used += piece.len();
+            }
+            (used, ())
+        })
+        .map_ok(|_| ())
+    }
+
+    /// At most `most` of the bytes that have come, as they came; `None` at the end.
+    pub fn poll_bytes(&self, id: u64, context: &mut Context<'_>, most: usize) -> Poll<std::io::Result<Option<Bytes>>> {
+        self.poll_received(id, context, |received| {
+            let piece = front(received, most).unwrap_or_default();
+            (piece.len(), piece)
+        })
+    }
+
+    /// Lets `take` have what has been received: it returns how many bytes it took. `None` at the end.
+    fn poll_received<T>(
+        &self,
+        id: u64,
+        context: &mut Context<'_>,
+        take: impl FnOnce(&mut VecDeque<Bytes>) -> (usize, T),
+    ) -> Poll<std::io::Result<Option<T>>> {
         let now = self.now();
         let mut state = self.lock();
         let State { mux, slots, .. } = &mut *state;
-        let Some(slot) = slots.get_mut(&id) else { return Poll::Ready(Ok(())) };
-        let mut used = 0;
-        while into.remaining() > 0
-            && let Some(bytes) = slot.received.front_mut()
-        {
-            let piece = bytes.split_to(bytes.len().min(into.remaining()));
-            into.put_slice(&piece);
-            used += piece.len();
-            if bytes.is_empty() {
-                slot.received.pop_front();
-            }
-        }
-        if used > 0 {
+        let Some(slot) = slots.get_mut(&id) else { return Poll::Ready(Ok(None)) };
+        if !slot.received.is_empty() {
+            let (used, taken) = take(&mut slot.received);
             mux.consumed(id, used, now);
             drop(state);
             self.outgoing.notify_one();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Some(taken)));
         }
         match &slot.error {
             Some(error) => Poll::Ready(Err(error.clone().into())),
-            None if slot.ended || into.remaining() == 0 => Poll::Ready(Ok(())),
+            None if slot.ended => Poll::Ready(Ok(None)),
             None => {
                 slot.reader = Some(context.waker().clone());
                 Poll::Pending
@@ -290,6 +309,15 @@ impl Shared {
         self.lock().slots.remove(&id);
         self.act(|mux, now| mux.abandon(id, now));
     }
+}
+
+/// The first of what was received, at most `most` bytes of it; `None` when that is nothing.
+fn front(received: &mut VecDeque<Bytes>, most: usize) -> Option<Bytes> {
+    let first = received.front_mut().filter(|_| most > 0)?;
+    if first.len() <= most {
+        return received.pop_front();
+    }
+    Some(first.split_to(most))
 }
 
 impl State {

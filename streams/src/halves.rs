@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::endpoint::Shared;
@@ -87,6 +88,22 @@ impl Reader {
     /// As [`Stream::read_head`].
     pub async fn read_head<M: prost::Message + Default>(&mut self) -> io::Result<M> {
         head::read(self).await
+    }
+
+    /// At most `most` of the bytes that have come, without copying them; `None` at the end.
+    ///
+    /// # Errors
+    /// The stream's end before its time.
+    pub fn poll_bytes(&mut self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<Option<Bytes>>> {
+        self.0.shared.poll_bytes(self.0.id, context, most)
+    }
+
+    /// As [`Reader::poll_bytes`]. Cancellation loses nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bytes(&mut self, most: usize) -> io::Result<Option<Bytes>> {
+        std::future::poll_fn(|context| self.poll_bytes(context, most)).await
     }
 }
 

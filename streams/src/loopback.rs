@@ -34,7 +34,7 @@ async fn carry(from: &Endpoint, to: &Endpoint) {
         from.wants().await;
         while let Some(frame) = from.transmit(MAX_FRAME) {
             // A frame that is not taken is a lost frame.
-            let _ = to.frame(&frame);
+            let _ = to.frame(frame.into());
         }
         tokio::task::yield_now().await;
     }

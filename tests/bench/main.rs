@@ -16,6 +16,7 @@ mod shaped;
 mod start;
 mod streams;
 mod tls;
+mod upgrade;
 mod writes;
 
 use anyhow::{Result, bail};

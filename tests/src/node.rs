@@ -166,6 +166,8 @@ impl Plan<'_> {
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": format!("/{}", self.site.name()),
+            // `kubectl logs` shows the newest file only: a long log is to be one.
+            "containerLogMaxSize": "1Gi",
             "containerRuntimeEndpoint": format!("unix://{}", self.containers.socket().display()),
             "enforceNodeAllocatable": [],
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},

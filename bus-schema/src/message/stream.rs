@@ -5,6 +5,7 @@
 
 use prost::Message;
 use prost::bytes::Bytes;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 /// Headers of one connection (RFC 9110, 7.6.1), in lower case, beside those that `Connection` names: no head carries them.
 pub const HOP_BY_HOP: [&str; 9] = [
@@ -59,6 +60,26 @@ pub struct StreamData {
     pub next: u64,
     #[prost(uint64, tag = "6")]
     pub limit: u64,
+}
+
+impl StreamData {
+    const DATA: u32 = 3;
+
+    /// Bytes of this piece encoded with `data` of so many bytes; its own is empty.
+    pub fn encoded_len_with(&self, data: usize) -> usize {
+        let field = if data == 0 { 0 } else { key_len(Self::DATA) + encoded_len_varint(data as u64) + data };
+        self.encoded_len() + field
+    }
+
+    /// Encodes it with `data`, which lies in pieces; its own is empty.
+    pub fn encode_with<'a>(&self, len: usize, data: impl Iterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
+        self.encode_raw(to);
+        if len > 0 {
+            encode_key(Self::DATA, WireType::LengthDelimited, to);
+            encode_varint(len as u64, to);
+            data.for_each(|piece| to.extend_from_slice(piece));
+        }
+    }
 }
 
 /// What has been received of several streams, and how much more may come.
@@ -230,4 +251,20 @@ pub struct ResponseHead {
     pub status: u32,
     #[prost(message, repeated, tag = "2")]
     pub headers: Vec<Header>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_whose_bytes_lie_apart_is_read_as_any_other() {
+        for data in ["", "a", "abcdefgh"] {
+            let head = StreamData { id: 300, offset: 7, end: true, next: 5, limit: 1 << 40, ..StreamData::default() };
+            let mut encoded = Vec::new();
+            head.encode_with(data.len(), data.as_bytes().chunks(3), &mut encoded);
+            assert_eq!(encoded.len(), head.encoded_len_with(data.len()));
+            assert_eq!(StreamData::decode(&*encoded), Ok(StreamData { data: Bytes::from_static(data.as_bytes()), ..head }));
+        }
+    }
 }

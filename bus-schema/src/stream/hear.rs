@@ -14,10 +14,10 @@ impl Mux {
     ///
     /// # Errors
     /// Why it was not taken; a frame of another session or a late one is ordinary.
-    pub fn frame(&mut self, frame: &[u8], now: Millis) -> Result<(), FrameError> {
+    pub fn frame(&mut self, frame: Bytes, now: Millis) -> Result<(), FrameError> {
         let live = self.session.as_mut().ok_or(FrameError::Seal)?;
-        let (header, body) = live.receiver.open(frame)?;
-        let (kind, body) = (header.kind, Bytes::from(body));
+        let (header, body) = live.receiver.open_owned(frame)?;
+        let kind = header.kind;
         match kind {
             Kind::StreamOpen if self.role == Role::Agent => self.on_open(read::<StreamOpen>(kind, body)?, now),
             Kind::StreamData => self.on_data(read::<StreamData>(kind, body)?, now),

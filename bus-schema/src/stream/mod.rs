@@ -11,6 +11,7 @@
 
 mod hear;
 mod incoming;
+mod kept;
 mod limits;
 mod outgoing;
 mod performed;

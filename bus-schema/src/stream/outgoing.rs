@@ -1,23 +1,17 @@
 //! The sending half of one stream: bytes are kept until the peer has them.
 
-use std::collections::VecDeque;
-
-use prost::bytes::Bytes;
-
+use super::kept::Kept;
 use crate::planted::{Bug, is_planted};
-
-/// Bytes of an empty buffer above which its memory is given back.
-const KEEP_CAPACITY: usize = 4 * 1024;
 
 /// What a peer said that cannot be.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Nonsense;
 
-/// One piece, as it goes into a frame.
+/// One piece that goes into a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
     pub offset: u64,
-    pub data: Bytes,
+    pub len: usize,
     pub end: bool,
 }
 
@@ -25,7 +19,7 @@ pub struct Piece {
 pub struct Outgoing {
     /// Offset of the buffer's first byte: everything below it is at the peer.
     base: u64,
-    buffer: VecDeque<u8>,
+    buffer: Kept,
     /// Offset of the next byte to send.
     sent: u64,
     /// The highest offset ever sent, the end included.
@@ -58,7 +52,7 @@ impl Outgoing {
     }
 
     pub fn add(&mut self, bytes: &[u8]) {
-        self.buffer.extend(bytes);
+        self.buffer.add(bytes);
     }
 
     /// Nothing is added any more.
@@ -93,33 +87,24 @@ impl Outgoing {
         self.waits || self.sent > self.base || (self.end_sent && !self.end_acked) || self.sent < self.tail()
     }
 
-    /// The next piece of at most `room` bytes.
+    /// The next piece of at most `room` bytes, which counts as sent; [`Outgoing::bytes`] has them.
     pub fn take(&mut self, room: usize) -> Piece {
-        let from = (self.sent - self.base) as usize;
         let allowed = usize::try_from(self.tail().min(self.limit).saturating_sub(self.sent)).unwrap_or(usize::MAX);
-        let len = allowed.min(room);
-        let offset = self.sent;
-        let data: Bytes = self.copy(from, len).into();
+        let (offset, len) = (self.sent, allowed.min(room));
+        if is_planted(Bug::StreamForgetsSent) {
+            self.buffer.drop_first((self.sent - self.base) as usize);
+            self.base = self.sent;
+        }
         self.sent += len as u64;
         let end = self.owes_end();
         self.end_sent |= end;
         self.peak = self.peak.max(self.probe());
-        if is_planted(Bug::StreamForgetsSent) {
-            self.buffer.drain(..from + len);
-            self.base = self.sent;
-        }
-        Piece { offset, data, end }
+        Piece { offset, len, end }
     }
 
-    fn copy(&self, from: usize, len: usize) -> Vec<u8> {
-        let mut data = Vec::with_capacity(len);
-        let (first, second) = self.buffer.as_slices();
-        let head = first.get(from..).unwrap_or_default();
-        data.extend_from_slice(&head[..len.min(head.len())]);
-        let from = from.saturating_sub(first.len());
-        let left = len - data.len();
-        data.extend_from_slice(&second[from..from + left]);
-        data
+    /// The bytes of a piece that was just taken, in order.
+    pub fn bytes(&self, piece: &Piece) -> impl Iterator<Item = &[u8]> {
+        self.buffer.range((piece.offset - self.base) as usize, piece.len)
     }
 
     /// Where a piece without bytes stands: the peer's answer says whether all before it has arrived.
@@ -139,13 +124,10 @@ impl Outgoing {
         self.end_acked |= self.ended && next > self.tail();
         self.end_sent |= self.end_acked;
         let received = next.min(self.tail()).saturating_sub(self.base);
-        self.buffer.drain(..received as usize);
+        self.buffer.drop_first(received as usize);
         self.base += received;
         self.sent = self.sent.max(self.base);
         self.limit = self.limit.max(limit);
-        if self.buffer.is_empty() && self.buffer.capacity() > KEEP_CAPACITY {
-            self.buffer = VecDeque::new();
-        }
         Ok(before != (self.base, self.limit, self.end_acked))
     }
 
@@ -171,17 +153,22 @@ impl Outgoing {
 mod tests {
     use super::*;
 
+    fn taken(out: &mut Outgoing, room: usize) -> (u64, String, bool) {
+        let piece = out.take(room);
+        (piece.offset, String::from_utf8(out.bytes(&piece).flatten().copied().collect()).unwrap(), piece.end)
+    }
+
     #[test]
     fn bytes_are_kept_until_acknowledged_and_sent_again_from_there() {
         let mut out = Outgoing::new(8);
         out.add(b"0123456789");
         out.end();
-        assert_eq!(out.take(6), Piece { offset: 0, data: Bytes::from_static(b"012345"), end: false });
-        assert_eq!(out.take(6), Piece { offset: 6, data: Bytes::from_static(b"67"), end: false });
+        assert_eq!(taken(&mut out, 6), (0, "012345".into(), false));
+        assert_eq!(taken(&mut out, 6), (6, "67".into(), false));
         assert!(!out.is_sendable() && out.waits_for_peer(), "the limit is 8");
         assert_eq!(out.credited(4, 16), Ok(true));
         out.again();
-        assert_eq!(out.take(100), Piece { offset: 4, data: Bytes::from_static(b"456789"), end: true });
+        assert_eq!(taken(&mut out, 100), (4, "456789".into(), true));
         assert_eq!(out.credited(11, 16), Ok(true));
         assert!(out.is_done() && !out.waits_for_peer() && out.buffered() == 0);
     }
@@ -200,7 +187,7 @@ mod tests {
     fn an_end_alone_needs_no_credit() {
         let mut out = Outgoing::new(0);
         out.end();
-        assert_eq!(out.take(10), Piece { offset: 0, data: Bytes::new(), end: true });
+        assert_eq!(taken(&mut out, 10), (0, String::new(), true));
         assert_eq!(out.credited(1, 0), Ok(true));
         assert!(out.is_done());
     }

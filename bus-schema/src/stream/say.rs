@@ -2,7 +2,7 @@
 
 use super::outgoing::Piece;
 use super::{Mux, State};
-use crate::frame;
+use crate::frame::{self, Sender};
 use crate::id::Millis;
 use crate::limits::MIN_FRAME;
 use crate::link::timer::Rtt;
@@ -130,7 +130,7 @@ impl Mux {
             }
             let Some(id) = self.ready.pop_front() else { break };
             let floor = self.floor();
-            let Some(state) = self.streams.get_mut(&id) else { continue };
+            let (Some(state), Some(session)) = (self.streams.get_mut(&id), &mut self.session) else { continue };
             state.queued = false;
             if !state.wants_to_send() {
                 continue;
@@ -139,19 +139,11 @@ impl Mux {
             let piece = state.out.take(room);
             self.buffered -= before - state.out.buffered();
             let frame = match state.answered {
-                true => {
-                    let data = state.piece(id, piece);
-                    self.seal(Kind::StreamData, &data)
-                }
-                false => {
-                    state.owes_open = false;
-                    let Piece { data, end, .. } = piece;
-                    let limit = state.inc.tell(id, false).limit;
-                    self.seal(Kind::StreamOpen, &StreamOpen { id, floor, limit, data, end })
-                }
+                true => state.piece(id, &piece, &mut session.sender),
+                false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
             };
             self.touch(id, now);
-            return frame;
+            return Some(frame);
         }
         None
     }
@@ -185,10 +177,20 @@ impl State {
         (next, limit)
     }
 
-    fn piece(&mut self, id: u64, Piece { offset, data, end }: Piece) -> StreamData {
-        let end = end && !is_planted(Bug::StreamEndLost);
+    fn opening(&mut self, id: u64, floor: u64, piece: &Piece) -> StreamOpen {
+        self.owes_open = false;
+        let data: Vec<u8> = self.out.bytes(piece).flatten().copied().collect();
+        let limit = self.inc.tell(id, false).limit;
+        StreamOpen { id, floor, limit, data: data.into(), end: piece.end }
+    }
+
+    /// Sealed from where its bytes are kept.
+    fn piece(&mut self, id: u64, piece: &Piece, sender: &mut Sender) -> Vec<u8> {
+        let end = piece.end && !is_planted(Bug::StreamEndLost);
         let (next, limit) = self.acknowledge(id);
-        StreamData { id, offset, data, end, next, limit }
+        let head = StreamData { id, offset: piece.offset, end, next, limit, ..StreamData::default() };
+        let len = head.encoded_len_with(piece.len);
+        sender.seal_written(Kind::StreamData, len, |frame| head.encode_with(piece.len, self.out.bytes(piece), frame))
     }
 }
 

@@ -108,7 +108,7 @@ impl<'a> Carrier<'a> {
         if !bus_schema::frame::is_of_streams(&frame) {
             return self.engine.tell(Input::Frame(frame)).await;
         }
-        if let Err(error) = self.streams.frame(&frame) {
+        if let Err(error) = self.streams.frame(frame) {
             tracing::debug!(%error, "a stream's frame was not taken");
         }
         let patience = self.connection.attention.carried(Instant::now());

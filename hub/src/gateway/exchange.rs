@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use streams::{Reader, Writer};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -102,19 +102,12 @@ impl hyper::body::Body for Download {
         if self.is_broken_off(context) {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
-        let mut chunk = vec![0; CHUNK];
-        let mut into = ReadBuf::new(&mut chunk);
-        if let Err(error) = ready!(Pin::new(&mut self.from).poll_read(context, &mut into)) {
-            return Poll::Ready(Some(Err(error)));
+        let next = ready!(self.from.poll_bytes(context, CHUNK)).transpose();
+        match &next {
+            Some(Ok(bytes)) => self.entry.down(bytes.len()),
+            Some(Err(_)) => {}
+            None => self.entry.complete(),
         }
-        let count = into.filled().len();
-        if count == 0 {
-            self.entry.complete();
-            return Poll::Ready(None);
-        }
-        self.entry.down(count);
-        chunk.truncate(count);
-        chunk.shrink_to_fit();
-        Poll::Ready(Some(Ok(Frame::data(chunk.into()))))
+        Poll::Ready(next.map(|read| read.map(Frame::data)))
     }
 }

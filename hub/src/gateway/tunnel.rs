@@ -11,8 +11,11 @@ use tokio::sync::watch;
 use super::audit::Entry;
 use super::websocket::{FromClient, FromServer};
 
-/// Bytes read at once, each way.
+/// Bytes read at once of a client.
 const CHUNK: usize = 8 << 10;
+
+/// Most bytes handed to a client at once: one record of TLS.
+const DOWNWARD: usize = 16 << 10;
 
 /// How long one direction goes on after the other has ended. kube-apiserver itself ends both at once; a client that is gone for good and
 /// one that has only half-closed look the same.
@@ -84,22 +87,22 @@ async fn downward(
     mut tracked: Option<(FromServer, Pings)>,
     entry: &Entry,
 ) -> io::Result<()> {
-    let (mut chunk, mut out) = (vec![0; CHUNK], Vec::new());
+    let mut out = Vec::new();
     loop {
         let event = tokio::select! {
-            count = from.read(&mut chunk) => Ok(count?),
+            bytes = from.bytes(DOWNWARD) => Ok(bytes?),
             ping = pinged(&mut tracked) => Err(ping),
         };
         out.clear();
-        let passing = match (event, &mut tracked) {
-            (Ok(0), _) => break,
-            (Ok(count), None) => &chunk[..count],
-            (Ok(count), Some((tracker, _))) => {
-                tracker.take(&chunk[..count], &mut out);
+        let passing = match (&event, &mut tracked) {
+            (Ok(None), _) => break,
+            (Ok(Some(bytes)), None) => &bytes[..],
+            (Ok(Some(bytes)), Some((tracker, _))) => {
+                tracker.take(bytes, &mut out);
                 &out
             }
             (Err(ping), Some((tracker, _))) => {
-                tracker.pong(ping, &mut out);
+                tracker.pong(ping.clone(), &mut out);
                 &out
             }
             (Err(_), None) => &out,

@@ -9,6 +9,7 @@ use bus_schema::greeting::{no_session, unknown_sid};
 use bus_schema::hash::Hash;
 use bus_schema::id::{Millis, Nonce, Sid};
 use bus_schema::link::hub::{Desired, HubConfig, HubEvent, HubLink, HubState};
+use bytes::Bytes;
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, watch};
@@ -197,7 +198,7 @@ impl Task {
                     return self.say_unknown(&frame.payload);
                 }
                 if bus_schema::frame::is_of_streams(&frame.payload) {
-                    return self.take_stream_frame(&frame.payload);
+                    return self.take_stream_frame(frame.payload);
                 }
                 let (nonce, now) = (self.nonce(), self.now());
                 match (self.link.frame(&frame.payload, nonce, now), &self.heard) {
@@ -215,7 +216,7 @@ impl Task {
         }
     }
 
-    fn take_stream_frame(&self, frame: &[u8]) {
+    fn take_stream_frame(&self, frame: Bytes) {
         match (self.streams.endpoint.frame(frame), &self.heard) {
             (Ok(()), Some(heard)) => heard.hear(Timestamp::now()),
             (Ok(()), None) => {}

@@ -278,7 +278,7 @@ impl World {
                     continue;
                 }
                 // A frame that came late is refused by its counter, which makes it a lost one.
-                let _ = self.end(to_hub).mux.frame(&frame, now);
+                let _ = self.end(to_hub).mux.frame(frame.into(), now);
             }
         }
         Ok(())

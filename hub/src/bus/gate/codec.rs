@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rumqttd::protocol::v4::{self, V4};
 use rumqttd::protocol::{self, Packet, Protocol};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -61,21 +61,27 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     pub async fn next(&mut self) -> Result<Incoming, ReadError> {
         loop {
             match v4::check(self.buffer.iter(), self.max_packet) {
-                Ok(header) => return decode(&mut self.buffer, header, self.max_packet),
+                Ok(header) => {
+                    let decoded = decode(&mut self.buffer, header, self.max_packet);
+                    // Else the packet would share its memory with a buffer that holds nothing.
+                    if self.buffer.is_empty() {
+                        self.buffer = BytesMut::new();
+                    }
+                    return decoded;
+                }
                 Err(protocol::Error::InsufficientBytes(missing)) => self.fill(missing).await?,
                 Err(error) => return Err(ReadError::Malformed(error.to_string())),
             }
         }
     }
 
-    /// Reads what has come, at most so much that a flooding peer is read in large pieces and an idle one holds a small buffer.
+    /// Reads what has come, at most so much that a flooding peer is read in large pieces and an idle one holds a small buffer; of a large
+    /// packet that has begun no more than its rest, so that it has its memory alone.
     async fn fill(&mut self, missing: usize) -> Result<(), ReadError> {
-        if self.buffer.is_empty() && self.chunk == IDLE_BUFFER {
-            self.buffer = BytesMut::new();
-        }
         let room = missing.max(self.chunk);
         self.buffer.reserve(room);
-        let read = timeout(self.patience, self.io.read_buf(&mut self.buffer)).await.map_err(|_| ReadError::Silent)??;
+        let mut into = (&mut self.buffer).limit(room);
+        let read = timeout(self.patience, self.io.read_buf(&mut into)).await.map_err(|_| ReadError::Silent)??;
         if read == 0 {
             return Err(ReadError::Closed);
         }

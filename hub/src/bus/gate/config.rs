@@ -62,8 +62,8 @@ impl GateConfig {
             connects: Rate { per_second: 1, burst: 30 },
             // A tenth of what one processor of the hub takes, so that one agent cannot keep it from the others.
             packets: Rate { per_second: 2_000, burst: 4_000 },
-            // 500 Mbit/s: more than the link of a cluster at the edge, less than what fills the hub's.
-            bytes: Rate { per_second: 64 << 20, burst: 128 << 20 },
+            // 1 Gbit/s: more than the link of a cluster at the edge, and a third of one processor of the hub.
+            bytes: Rate { per_second: 128 << 20, burst: 256 << 20 },
             uplink_depth: 2,
             max_clients: 0,
         }

@@ -1,0 +1,137 @@
+//! How much a way carries: a long list, the log of a container, and files copied out of one and into it, by real kubectl.
+//!
+//! The ways take turns in each round, so that whatever else the machine does falls on all of them.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use http::Request;
+use tests::{Kubectl, Member};
+
+use super::Way;
+use crate::{figure, percentile};
+
+const ROUNDS: usize = 5;
+/// ConfigMaps of 1 MB each in the long list.
+const LONG: usize = 16;
+/// Bytes of the log and of the file: long enough on any way that kubectl's own start weighs little.
+const LARGE: u64 = 32_000_000;
+const SOON: Duration = Duration::from_secs(120);
+
+/// A line of 100 bytes, 320,000 times; the kubelet keeps all of it as one file.
+const POD: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: carried}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: box, namespace: carried}
+spec:
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  containers:
+    - name: box
+      image: docker.io/local/busybox:1
+      imagePullPolicy: Never
+      command: [sh, -c, 'yes $(printf %099d 7) | head -n 320000; head -c 32000000 /dev/urandom > /tmp/large; touch /tmp/written; sleep 86400']
+      readinessProbe: {exec: {command: [test, -e, /tmp/written]}, periodSeconds: 1}
+";
+
+/// Something that a way carries: its name, and what does it once and returns the bytes.
+type Verb = (&'static str, fn(&Way, &Path) -> Result<u64>);
+
+const VERBS: [Verb; 3] = [("logs", logs), ("cp out of a container", copy_out), ("cp into a container", copy_in)];
+
+pub async fn measure(member: &Member, ways: &[Way], folder: &Path) -> Result<()> {
+    prepare(member.kubectl(), folder)?;
+    let mut rates = vec![Vec::new(); ways.len()];
+    for _ in 0..ROUNDS {
+        for (way, rates) in ways.iter().zip(&mut rates) {
+            let begun = Instant::now();
+            let bytes = list(way).await?;
+            rates.push(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
+        }
+    }
+    tell("a list of 16 MB", ways, rates);
+    for (what, carry) in VERBS {
+        let mut rates = vec![Vec::new(); ways.len()];
+        for _ in 0..ROUNDS {
+            for (way, rates) in ways.iter().zip(&mut rates) {
+                let begun = Instant::now();
+                let bytes = carry(way, folder)?;
+                rates.push(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
+            }
+        }
+        tell(what, ways, rates);
+    }
+    Ok(())
+}
+
+fn prepare(member: &Kubectl, folder: &Path) -> Result<()> {
+    member.apply(POD)?;
+    for number in 0..LONG {
+        let text = "x".repeat(1_000_000);
+        let object =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}, namespace: carried}}\ndata: {{text: {text}}}\n");
+        member.run_with_input(&["create", "-f", "-"], &object)?;
+    }
+    member.wait_until(["pod", "-n", "carried", "box"], SOON, |pod| pod["status"]["containerStatuses"][0]["ready"] == true)?;
+    std::io::copy(&mut std::io::Read::take(File::open("/dev/urandom")?, LARGE), &mut File::create(folder.join("in"))?)?;
+    Ok(())
+}
+
+fn tell(what: &str, ways: &[Way], rates: Vec<Vec<f64>>) {
+    let medians: Vec<f64> = rates.into_iter().map(|mut rates| percentile(&mut rates, 0.5)).collect();
+    for (way, median) in ways.iter().zip(&medians) {
+        figure(&format!("kubectl: {what} {}, p50", way.name), *median, "MB/s", "-", "-");
+    }
+    if let [direct, .., bus] = medians[..] {
+        figure(&format!("kubectl: {what}, over the bus / direct"), 100.0 * bus / direct, "%", "69", "80");
+    }
+}
+
+async fn list(way: &Way) -> Result<u64> {
+    let list = way.client.request_text(Request::get("/api/v1/namespaces/carried/configmaps").body(Vec::new())?).await?;
+    ensure!(list.len() >= LONG * 1_000_000, "a list of {} bytes", list.len());
+    Ok(list.len() as u64)
+}
+
+fn logs(way: &Way, folder: &Path) -> Result<u64> {
+    let path = folder.join("log");
+    kubectl(way, &["logs", "box"], File::create(&path)?.into())?;
+    whole(&path)
+}
+
+fn copy_out(way: &Way, folder: &Path) -> Result<u64> {
+    let path = folder.join("out");
+    kubectl(way, &["cp", "box:/tmp/large", &path.display().to_string()], Stdio::null())?;
+    whole(&path)
+}
+
+fn copy_in(way: &Way, folder: &Path) -> Result<u64> {
+    let path = folder.join("in");
+    kubectl(way, &["cp", &path.display().to_string(), "box:/tmp/copied"], Stdio::null())?;
+    whole(&path)
+}
+
+fn kubectl(way: &Way, args: &[&str], output: Stdio) -> Result<()> {
+    let mut command = Command::new(way.kubectl.program());
+    command
+        .args(["-n", "carried"])
+        .args(args)
+        .env("KUBECONFIG", &way.kubeconfig)
+        .env("KUBECACHEDIR", way.kubeconfig.with_extension("cache"));
+    let status = command.stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "kubectl {} {}: {status}", args.join(" "), way.name);
+    Ok(())
+}
+
+fn whole(path: &Path) -> Result<u64> {
+    let bytes = std::fs::metadata(path)?.len();
+    ensure!(bytes == LARGE, "{} has {bytes} bytes", path.display());
+    Ok(bytes)
+}
