@@ -34,6 +34,9 @@ use crate::{telemetry, unregister, view};
 /// Pause between attempts to reach the hub or the API server at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Files and sockets beside those of the hub's requests, watches of all kinds among them.
+const OWN_DESCRIPTORS: u64 = 200;
+
 /// How long the engine may take to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,7 @@ pub fn main(flags: &Flags) -> ExitCode {
         }
     };
     telemetry::init(&config);
+    take_descriptors(&config);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the system gives a runtime its timers and sockets");
     match runtime.block_on(run(config, flags.command.clone())) {
@@ -55,6 +59,15 @@ pub fn main(flags: &Flags) -> ExitCode {
             eprintln!("clusternet-agent: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes as many descriptors as the system gives, and says where they are too few for what was asked for.
+fn take_descriptors(config: &Config) {
+    let (allowed, needed) = (watchdog::descriptors::raise(), config.proxy_streams as u64 + OWN_DESCRIPTORS);
+    if allowed < needed {
+        let streams = config.proxy_streams;
+        tracing::warn!("{allowed} descriptors are allowed, and --proxy-streams {streams} may need {needed}: raise the limit (ulimit -n)");
     }
 }
 

@@ -137,6 +137,32 @@ async fn after_a_switch_bytes_pass_both_ways_and_each_way_ends_alone() {
 }
 
 #[tokio::test]
+async fn what_a_server_said_before_it_went_arrives_although_more_is_sent_to_it() {
+    const SAID: usize = 200_000;
+    let port = server(|mut socket| async move {
+        head(&mut socket).await;
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
+        socket.write_all(switch.as_bytes()).await.unwrap();
+        socket.write_all(&vec![7; SAID]).await.unwrap();
+    })
+    .await;
+    let bridge = Bridge::to_port(port, Settings::default());
+    let mut stream = bridge.hub.open().unwrap();
+    stream.write_head(&upgrade("/exec")).await.unwrap();
+    let first = streams::Limits::default().first_window as usize;
+    wait_for("the agent keeps the rest", || bridge.agent.counts().buffered >= SAID - first).await;
+    // The first is answered with a reset, after which nothing more can be written.
+    for _ in 0..5 {
+        stream.write_all(b"ping").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(stream.read_head::<ResponseHead>().await.unwrap().status, 101);
+    let mut heard = Vec::new();
+    stream.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard.len(), SAID);
+}
+
+#[tokio::test]
 async fn a_switch_that_is_refused_is_an_ordinary_answer() {
     let (port, _heads) = answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nno!!\n").await;
     let bridge = Bridge::to_port(port, Settings::default());

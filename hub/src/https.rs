@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::enrol::PeerAddress;
+use crate::gateway::MAX_STREAMS;
 
 /// From accept to the end of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -26,8 +27,9 @@ const HEADER: Duration = Duration::from_secs(30);
 /// Bytes of the headers of an HTTP/2 request, as HTTP/2 counts them; what kubectl sends with a certificate in it is not half of that.
 const HEADERS: u32 = 64 << 10;
 
-/// Connections held at once; further ones wait in the kernel.
-const CONNECTIONS: usize = 10_000;
+/// Connections held at once, more than there may be streams to members: each may come on one of its own, and the API goes on beside them.
+/// Further ones wait in the kernel.
+const CONNECTIONS: usize = MAX_STREAMS + 4_000;
 
 /// How long open requests may go on when the hub stops.
 const GRACE: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bus_schema::frame::FrameError;
 use bus_schema::id::Millis;
-use bus_schema::stream::{Event, Limits, Mux, OpenError, Role, Session};
+use bus_schema::stream::{Budget, Event, Limits, Mux, OpenError, Role, Session};
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -70,8 +70,14 @@ impl Slot {
 }
 
 impl Endpoint {
+    /// An end with limits of its own only.
     pub fn new(role: Role, limits: Limits) -> Endpoint {
-        let state = State { mux: Mux::new(role, limits), slots: HashMap::new(), accepts: VecDeque::new(), ending: None };
+        Endpoint::sharing(role, limits, Budget::default())
+    }
+
+    /// One of several ends of this process that share a budget.
+    pub fn sharing(role: Role, limits: Limits, budget: Budget) -> Endpoint {
+        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None };
         let grace = Duration::from_millis(limits.grace);
         let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
         Endpoint(Arc::new(shared))

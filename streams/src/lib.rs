@@ -9,7 +9,7 @@ mod head;
 pub mod loopback;
 
 pub use bus_schema::message::stream::Code;
-pub use bus_schema::stream::{Limits, MAX_HEAD, OpenError, Role, Session};
+pub use bus_schema::stream::{Budget, Limits, MAX_HEAD, OpenError, Role, Session};
 pub use endpoint::{Counts, Endpoint};
 pub use halves::{Reader, Stream, Writer};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus_schema::message::stream::{RequestHead, ResponseHead};
-use streams::{Code, Endpoint, Limits, Role, Stream, StreamError, loopback};
+use streams::{Budget, Code, Endpoint, Limits, Role, Stream, StreamError, loopback};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -153,4 +153,35 @@ async fn without_a_grace_period_a_stream_ends_with_its_link() {
     link.abort();
     let error = timeout(SOON, client.read_u8()).await.unwrap().unwrap_err();
     assert_eq!(StreamError::of(&error).unwrap().code, Code::Lost);
+}
+
+#[tokio::test]
+async fn when_all_links_together_hold_too_much_a_stream_goes_on_little_by_little() {
+    let budget = Budget::new(10_000);
+    let full = Endpoint::sharing(Role::Hub, small(), budget.clone());
+    let mut waiting = full.open().unwrap();
+    let written = timeout(Duration::from_millis(50), waiting.write_all(&bytes(100_000))).await;
+    assert!(written.is_err() && budget.kept() >= 10_000, "{} bytes are kept of a link that is away", budget.kept());
+    let (hub, agent) = (Endpoint::sharing(Role::Hub, small(), budget.clone()), Endpoint::new(Role::Agent, small()));
+    let (one, other) = (hub.clone(), agent.clone());
+    let link = tokio::spawn(async move { loopback::connect(&one, &other).await });
+    let (mut client, mut server) = opened(&hub, &agent).await;
+    let sent = bytes(200_000);
+    let mut most = 0;
+    let sending = async {
+        for piece in sent.chunks(1_000) {
+            client.write_all(piece).await.unwrap();
+            most = most.max(hub.counts().buffered);
+        }
+        client.shutdown().await.unwrap();
+    };
+    let mut got = Vec::new();
+    let (_, read) = tokio::join!(sending, timeout(SOON, server.read_to_end(&mut got)));
+    assert!(read.is_ok() && got == sent, "{} of {} bytes came", got.len(), sent.len());
+    assert!(most <= 4 * 1024, "{most} bytes were kept beyond the budget");
+    link.abort();
+    let _ = link.await;
+    // A stream that waits for its link keeps what it has, as long as there is an end.
+    drop((waiting, client, server, full, hub));
+    assert_eq!((budget.kept(), budget.widened()), (0, 0));
 }

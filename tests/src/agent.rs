@@ -65,15 +65,27 @@ impl Agent {
         Agent::prepare_by(hub, member, "info,edge_agent=debug", hub.bus(), unused)
     }
 
-    fn prepare_by(hub: &Hub, member: &Member, logging: &str, address: SocketAddr, bus: Relay) -> Result<Agent> {
-        let api = Relay::start(member.site().gateway(), hub.api())?;
+    /// On the hub's side of the network and not in its member's, with a bus without TLS at this URL.
+    ///
+    /// # Errors
+    /// As [`Agent::prepare`].
+    pub fn prepare_beside(hub: &Hub, member: &Member, bus: &str) -> Result<Agent> {
         let scratch = Scratch::create("agent")?;
+        let launch = Launch::new("agent", workspace_program("clusternet-agent")?, scratch.path()).args(["--bus", bus, "--insecure-bus"]);
+        let unused = Relay::start(member.site().gateway(), hub.bus())?;
+        Agent::prepare_as(hub, member, scratch, launch, "info,edge_agent=debug", unused)
+    }
+
+    fn prepare_by(hub: &Hub, member: &Member, logging: &str, address: SocketAddr, bus: Relay) -> Result<Agent> {
+        let scratch = Scratch::create("agent")?;
+        let launch = member.launch("agent", workspace_program("clusternet-agent")?, scratch.path());
+        Agent::prepare_as(hub, member, scratch, launch.args(["--bus", &format!("mqtts://{address}")]), logging, bus)
+    }
+
+    fn prepare_as(hub: &Hub, member: &Member, scratch: Scratch, launch: Launch, logging: &str, bus: Relay) -> Result<Agent> {
+        let api = Relay::start(member.site().gateway(), hub.api())?;
         std::fs::write(scratch.path().join("token"), hub.token(&[])?)?;
-        let launch = member
-            .launch("agent", workspace_program("clusternet-agent")?, scratch.path())
-            .args(["--bus", &format!("mqtts://{address}"), "--log", logging])
-            .arg("--data-dir")
-            .arg(scratch.path().join("data"));
+        let launch = launch.args(["--log", logging]).arg("--data-dir").arg(scratch.path().join("data"));
         let token = scratch.path().join("token").display().to_string();
         let api_address = format!("https://{}", api.address());
         let joining = ["--hub", &api_address, "--name", member.name(), "--label", "purpose=shop", "--token-file", &token];

@@ -235,6 +235,35 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// Sends SIGUSR1, which means to it what it says it does.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn nudge(&mut self) -> Result<()> {
+        self.signal(Signal::USR1)
+    }
+
+    /// Descriptors that it has open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        self.count("fd")
+    }
+
+    /// Its threads.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn threads(&self) -> Result<usize> {
+        self.count("task")
+    }
+
+    fn count(&self, what: &str) -> Result<usize> {
+        let found = fs::read_dir(format!("/proc/{}/{what}", self.id()));
+        Ok(found.with_context(|| format!("{} has ended: nothing to count", self.name))?.count())
+    }
+
     /// The processor time it has used, kernel included, to 10 ms: steadier than the clock on a machine that does other things.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ use tests::{KubectlVersion, Member, Road, Through};
 
 const PODS: Duration = Duration::from_secs(120);
 
+/// Shells that are open at once.
+const SHELLS: usize = 50;
+
 const WORKLOAD: &str = "
 apiVersion: v1
 kind: Pod
@@ -30,6 +33,7 @@ async fn every_verb_of_kubectl_goes_through_the_hub() -> Result<()> {
         let all = objects(&road, &through, version).and_then(|()| containers(&road, &through, version));
         all.map_err(|error| error.context(road.logs()))?;
     }
+    shells_at_once(&road, &through)?;
     clusternets_own_form(&road, &through)?;
     refused(&road, &through)
 }
@@ -78,6 +82,23 @@ fn containers(road: &Road, through: &Through, version: KubectlVersion) -> Result
         seq 60 | xargs -P 6 -I{} curl -sS --max-time 20 http://127.0.0.1:$port/index.html | sort | uniq -c; kill $forward")?;
     ensure!(served.trim() == "60 served", "port-forward under load: {served:?}");
     road.step("a terminal with resize, attach, port-forward with 60 requests six at a time");
+    Ok(())
+}
+
+/// Each says its own numbers once all of them are there; none gets another's, and none too few.
+fn shells_at_once(road: &Road, through: &Through) -> Result<()> {
+    let script = r#"
+        numbers() { seq $1 SHELLS 200000; echo end $1; }
+        $kubectl exec box -- mkdir /tmp/here
+        for n in $(seq SHELLS); do
+            own="touch /tmp/here/$n; until [ \$(ls /tmp/here | wc -l) = SHELLS ]; do sleep 0.2; done; seq $n SHELLS 200000; echo end $n"
+            $kubectl exec box -- sh -c "$own" > out-$n &
+        done
+        wait
+        for n in $(seq SHELLS); do cmp <(numbers $n) out-$n || exit 1; done
+        rm -f out-*"#;
+    through.run(KubectlVersion::V1_37, &script.replace("SHELLS", &SHELLS.to_string()))?;
+    road.step(&format!("{SHELLS} shells at once, each with its own numbers"));
     Ok(())
 }
 

@@ -179,6 +179,26 @@ fn a_nat_that_forgets_resets_connections_or_lets_them_wither() -> Result<()> {
 }
 
 #[test]
+fn a_reset_reaches_both_ends_and_later_connections_pass() -> Result<()> {
+    let (site, shaper) = shaped(Shape { delay: 10 * MS, ..Shape::default() })?;
+    let (mut near, mut far, _) = connect(&site, &shaper)?;
+    let (mut idle, mut idle_far, _) = connect(&site, &shaper)?;
+    echo(&mut near, &mut far)?;
+    echo(&mut idle, &mut idle_far)?;
+    // One of them has bytes under way, both ways.
+    near.write_all(&[0; 10_000])?;
+    far.write_all(&[0; 10_000])?;
+    shaper.reset();
+    for end in [&mut near, &mut far, &mut idle, &mut idle_far] {
+        let error = end.read_to_end(&mut Vec::new()).err().context("the connection ends in order")?;
+        ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
+    }
+    let (mut near, mut far, _) = connect(&site, &shaper)?;
+    echo(&mut near, &mut far)?;
+    Ok(())
+}
+
+#[test]
 fn a_site_can_be_seen_at_another_address_and_get_another() -> Result<()> {
     let (site, shaper) = shaped(Shape::default())?;
     let seen = |_: &str| -> Result<(IpAddr, IpAddr)> {
@@ -199,7 +219,7 @@ fn a_site_can_be_seen_at_another_address_and_get_another() -> Result<()> {
 #[test]
 fn a_shaped_link_leaves_nothing_behind() -> Result<()> {
     let (site, shaper) = shaped(Shape::default())?;
-    let device = site.name().replacen("cn", "cs", 1);
+    let device = shaper.device().to_owned();
     let is_there = || std::path::Path::new(&format!("/sys/class/net/{device}")).exists();
     ensure!(is_there());
     let name = site.name().to_owned();

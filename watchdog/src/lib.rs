@@ -1,6 +1,9 @@
-//! What systemd is told, by one datagram each: `sd_notify(3)` without its library.
+//! What a service and its system say to each other.
 //!
-//! Everything here does nothing where no service manager waits for word, as in a pod or a terminal.
+//! What systemd is told, by one datagram each: `sd_notify(3)` without its library. It does nothing where no service manager waits for
+//! word, as in a pod or a terminal. And how many [`descriptors`] the system allows.
+
+pub mod descriptors;
 
 use std::ffi::OsStr;
 use std::io;

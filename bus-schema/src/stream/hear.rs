@@ -41,7 +41,7 @@ impl Mux {
                 return self.answer(id, Code::Refused, "the agent serves no more streams at once");
             }
             self.performed.insert(id);
-            self.insert(id, State::new(&self.limits, limit, true));
+            self.streams.insert(id, State::new(&self.limits, limit, true));
             self.events.push_back(Event::Opened(id));
         }
         // The hub waits to hear of it, whatever else may wait.
@@ -96,7 +96,7 @@ impl Mux {
         }
         let before = state.out.buffered();
         let Ok(news) = state.out.credited(next, limit) else { return self.break_off(id, now) };
-        self.buffered -= before - state.out.buffered();
+        self.held.release(before - state.out.buffered());
         // Whatever is said in a session says how far the peer is in it.
         let again = again || state.out.is_waiting();
         if again {
@@ -105,7 +105,7 @@ impl Mux {
         if news || again {
             state.probe = None;
         }
-        if state.starved && self.limits.room(state.out.buffered(), self.buffered) > 0 {
+        if state.starved && self.limits.room(state.out.buffered(), &self.held) > 0 {
             state.starved = false;
             self.events.push_back(Event::Writable(id));
         }

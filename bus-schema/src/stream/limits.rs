@@ -1,5 +1,6 @@
 //! Limits of streams, with unit and reason.
 
+use super::budget::Held;
 use crate::id::Millis;
 use crate::limits::{MAX_FRAME, MIN_FRAME};
 
@@ -50,16 +51,15 @@ const LEAST_ROOM: usize = 4 * 1024;
 
 impl Limits {
     /// Bytes that one stream takes now.
-    pub(super) fn room(&self, of_stream: usize, of_all: usize) -> usize {
+    pub(super) fn room(&self, of_stream: usize, held: &Held) -> usize {
         let own = (self.window as usize).saturating_sub(of_stream);
-        let shared = self.total.saturating_sub(of_all);
-        own.min(shared.max(LEAST_ROOM.saturating_sub(of_stream)))
+        own.min(held.room(self.total).max(LEAST_ROOM.saturating_sub(of_stream)))
     }
 
     /// Bytes by which the window of a stream grows that has carried so many already.
-    pub(super) fn widen(&self, window: u64, carried: u64, granted: u64) -> u64 {
+    pub(super) fn widen(&self, window: u64, carried: u64, held: &Held) -> u64 {
         let more = self.window.saturating_sub(window);
-        let affordable = granted + more <= self.total as u64;
+        let affordable = more <= held.slack(self.total) as u64;
         if carried >= window && affordable { more } else { 0 }
     }
 }

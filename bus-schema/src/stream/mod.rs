@@ -7,8 +7,10 @@
 //! Within a session frames keep their order (the counter sees to it), so a piece that leaves a gap is proof of a loss, and nothing is
 //! sent twice on suspicion: a sender that hears nothing asks with an empty piece, and the answer tells.
 //!
-//! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when.
+//! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when,
+//! `budget` how much all links together may hold.
 
+mod budget;
 mod hear;
 mod incoming;
 mod kept;
@@ -18,12 +20,14 @@ mod performed;
 mod say;
 mod timers;
 
+pub use budget::Budget;
 pub use limits::{Limits, MAX_HEAD, share_of};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use prost::bytes::Bytes;
 
+use self::budget::Held;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use self::performed::Performed;
@@ -99,10 +103,8 @@ pub struct Mux {
     timers: Timers,
     bucket: Option<Bucket>,
     events: VecDeque<Event>,
-    /// Bytes that are kept for all streams.
-    buffered: usize,
-    /// Bytes of all windows that were given.
-    granted: u64,
+    /// Of all streams.
+    held: Held,
 }
 
 #[derive(Debug)]
@@ -156,7 +158,13 @@ impl State {
 }
 
 impl Mux {
+    /// An end with limits of its own only.
     pub fn new(role: Role, limits: Limits) -> Mux {
+        Mux::sharing(role, limits, Budget::default())
+    }
+
+    /// One of several ends that share a budget.
+    pub fn sharing(role: Role, limits: Limits, budget: Budget) -> Mux {
         Mux {
             role,
             limits,
@@ -176,8 +184,7 @@ impl Mux {
             timers: Timers::default(),
             bucket: limits.rate.map(Bucket::new),
             events: VecDeque::new(),
-            buffered: 0,
-            granted: 0,
+            held: Held::of(budget),
         }
     }
 
@@ -251,22 +258,17 @@ impl Mux {
         let id = self.next_id;
         self.next_id += 1;
         self.unanswered.insert(id);
-        self.insert(id, State::new(&self.limits, self.limits.first_window, false));
+        self.streams.insert(id, State::new(&self.limits, self.limits.first_window, false));
         if self.session.is_none() {
             self.lost.get_or_insert(now);
         }
         Ok(id)
     }
 
-    fn insert(&mut self, id: u64, state: State) {
-        self.granted += state.inc.window;
-        self.streams.insert(id, state);
-    }
-
     fn remove(&mut self, id: u64) -> Option<State> {
         let state = self.streams.remove(&id)?;
-        self.granted -= state.inc.window;
-        self.buffered -= state.out.buffered();
+        self.held.narrow((state.inc.window - self.limits.first_window) as usize);
+        self.held.release(state.out.buffered());
         self.credits.remove(&id);
         self.probes.remove(&id);
         self.unanswered.remove(&id);
@@ -278,10 +280,10 @@ impl Mux {
     /// takes everything: its end was told.
     pub fn write(&mut self, id: u64, bytes: &[u8], now: Millis) -> usize {
         let Some(state) = self.streams.get_mut(&id) else { return bytes.len() };
-        let len = bytes.len().min(self.limits.room(state.out.buffered(), self.buffered));
+        let len = bytes.len().min(self.limits.room(state.out.buffered(), &self.held));
         state.out.add(&bytes[..len]);
         state.starved |= len < bytes.len();
-        self.buffered += len;
+        self.held.keep(len);
         self.touch(id, now);
         len
     }
@@ -298,9 +300,9 @@ impl Mux {
     pub fn consumed(&mut self, id: u64, bytes: usize, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
         state.inc.consume(bytes as u64);
-        let more = self.limits.widen(state.inc.window, state.inc.credit().0, self.granted);
+        let more = self.limits.widen(state.inc.window, state.inc.credit().0, &self.held);
         state.inc.window += more;
-        self.granted += more;
+        self.held.widen(more as usize);
         self.touch(id, now);
     }
 
@@ -343,7 +345,7 @@ impl Mux {
 
     /// Bytes that are kept until the peer has them.
     pub fn buffered(&self) -> usize {
-        self.buffered
+        self.held.kept()
     }
 
     /// Whether there is a session.
@@ -355,7 +357,7 @@ impl Mux {
         for id in std::mem::take(&mut self.streams).into_keys() {
             self.events.push_back(Event::Reset(id, code, message.to_owned()));
         }
-        (self.buffered, self.granted) = (0, 0);
+        self.held.clear();
         self.unanswered.clear();
         self.leave_queues();
     }

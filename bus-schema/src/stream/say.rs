@@ -137,7 +137,7 @@ impl Mux {
             }
             let before = state.out.buffered();
             let piece = state.out.take(room);
-            self.buffered -= before - state.out.buffered();
+            self.held.release(before - state.out.buffered());
             let frame = match state.answered {
                 true => state.piece(id, &piece, &mut session.sender),
                 false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),

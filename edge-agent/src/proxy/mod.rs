@@ -1,6 +1,6 @@
 //! Requests that come over the bus, performed on the member's own API server, or on what the member's owner has allowed beside it.
 //!
-//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform` and `answer` do, over the connections of
+//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform`, `answer` and `tunnel` do, over the connections of
 //! `server` and `beside`. Nothing is remembered, nothing is repeated: a request is sent at most once.
 
 mod allow;
@@ -16,6 +16,7 @@ mod refusal;
 mod request;
 mod server;
 mod settings;
+mod tunnel;
 
 use std::sync::Arc;
 

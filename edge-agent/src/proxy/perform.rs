@@ -23,6 +23,7 @@ use super::refusal::Refusal;
 use super::request::{Checked, Other, Place, check, has_dot_segments};
 use super::server::{As, Server};
 use super::settings::Settings;
+use super::tunnel;
 
 /// How long a hub may take to say what it wants of a stream that it has opened.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -208,17 +209,13 @@ impl Performer {
             return;
         }
         let head = response_head(&response);
-        let (mut io, early) = match upgraded(response).await {
+        let (io, early) = match upgraded(response).await {
             Ok(upgraded) => upgraded,
             Err(why) => return stream.reset(Code::Failed, &why),
         };
-        let copied = async {
-            stream.write_head(&head).await?;
-            stream.write_all(&early).await?;
-            tokio::io::copy_bidirectional(&mut stream, &mut io).await
-        };
-        if let Err(error) = copied.await {
-            stream.reset(Code::Failed, &format!("the connection to the server broke: {error}"));
+        // Only the stream's end can prevent it, and is known to whoever ended it.
+        if stream.write_head(&head).await.is_ok() && stream.write_all(&early).await.is_ok() {
+            tunnel::run(io, stream).await;
         }
     }
 

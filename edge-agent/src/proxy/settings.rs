@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::allow::Allow;
 use super::deny::Deny;
 
-/// Requests that are performed at once. Each has a socket, and many systems give a process 1,024 descriptors.
+/// Requests that are performed at once. Each has a socket, where some systems give a process 1,024 descriptors, and some 40 KiB of memory.
 pub const AT_ONCE: usize = 500;
 
 /// The proxy's settings; the default opens nothing but the API server, and denies nothing of it.

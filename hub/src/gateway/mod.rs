@@ -47,7 +47,7 @@ use crate::api::{ApiState, Identity};
 use crate::enrol::PeerAddress;
 
 /// Requests under way to all clusters together, watches and terminals among them; each takes some 64 KiB of memory.
-const MAX_STREAMS: usize = 20_000;
+pub const MAX_STREAMS: usize = 20_000;
 
 /// Shared by all requests; clones are cheap.
 #[derive(Clone)]

@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bus_schema::id::Sid;
 use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
 use bus_schema::stream::{Session, share_of};
-use streams::{Endpoint, Limits, Role};
+use streams::{Budget, Endpoint, Limits, Role};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::{Downlink, SendError};
+
+/// Bytes that streams of all clusters keep until agents have them, and bytes by which all windows are wider than at first: four clusters
+/// that take all they may. Beyond it whoever writes waits for longer.
+const MOST_BYTES: usize = 256 << 20;
 
 /// Where the streams of a cluster begin, by its bus id; clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,7 @@ pub struct Streams(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     limits: Limits,
+    budget: Budget,
     ends: Mutex<HashMap<Sid, End>>,
 }
 
@@ -30,12 +35,12 @@ struct End {
 
 impl Streams {
     pub fn new(limits: Limits) -> Streams {
-        Streams(Arc::new(Shared { limits, ends: Mutex::default() }))
+        Streams(Arc::new(Shared { limits, budget: Budget::new(MOST_BYTES), ends: Mutex::default() }))
     }
 
     /// The hub's end of all streams to a cluster, whether it is connected or not.
     pub fn of(&self, sid: Sid) -> Endpoint {
-        let new = || End { endpoint: Endpoint::new(Role::Hub, self.0.limits), off: false };
+        let new = || End { endpoint: Endpoint::sharing(Role::Hub, self.0.limits, self.0.budget.clone()), off: false };
         self.lock().entry(sid).or_insert_with(new).endpoint.clone()
     }
 

@@ -1,5 +1,6 @@
 //! Streams between a hub and an agent over a link that loses frames, breaks, and comes back; both ends start again now and then.
-//! The model is what was written: every byte must come out once, in order, and nothing may be left when all is over.
+//! The model is what was written: every byte must come out once, in order, and nothing may be left when all is over. The hub has other
+//! links, which take of the same budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use bus_schema::frame::Key;
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::message::stream::Code;
 use bus_schema::planted::{Bug, plant};
-use bus_schema::stream::{Event, Limits, Mux, Role, Session};
+use bus_schema::stream::{Budget, Event, Limits, Mux, Role, Session};
 use fastrand::Rng;
 
 /// Bytes that one direction carries at most.
@@ -85,6 +86,10 @@ struct World {
     /// By life of hub and agent: each stream that was begun there.
     begun: BTreeSet<(u64, u64, u64)>,
     limits: Limits,
+    /// Of all links of the hub.
+    budget: Budget,
+    /// An end of another link of the hub, whose peer is away.
+    other: Mux,
     /// Whether there are any faults now.
     rough: bool,
 }
@@ -113,12 +118,13 @@ impl World {
             rate: rng.bool().then(|| rng.u64(20_000..400_000)),
             ..Limits::default()
         };
-        let end = |role, life| End { mux: Mux::new(role, limits), role, life, halves: BTreeMap::new() };
+        let budget = Budget::new(rng.usize(0..100_000));
+        let end = |role, life, budget| End { mux: Mux::sharing(role, limits, budget), role, life, halves: BTreeMap::new() };
         World {
             rng,
             now: 1,
-            hub: end(Role::Hub, 1),
-            agent: end(Role::Agent, 2),
+            hub: end(Role::Hub, 1, budget.clone()),
+            agent: end(Role::Agent, 2, Budget::default()),
             linked: false,
             sessions: 0,
             wires: Default::default(),
@@ -126,6 +132,8 @@ impl World {
             counts: Counts::default(),
             begun: BTreeSet::new(),
             limits,
+            other: Mux::sharing(Role::Hub, limits, budget.clone()),
+            budget,
             rough: true,
         }
     }
@@ -143,11 +151,14 @@ impl World {
             }
             self.step()?;
         }
+        self.other = Mux::new(Role::Hub, self.limits);
         if self.is_over() { Ok(()) } else { Err(format!("something is left: {:?}; {:?}", self.hub.mux, self.agent.mux)) }
     }
 
     fn is_over(&self) -> bool {
-        [&self.hub, &self.agent].iter().all(|end| end.mux.streams() == 0 && end.mux.buffered() == 0 && end.halves.is_empty())
+        let is_empty = |end: &End| end.mux.streams() == 0 && end.mux.buffered() == 0 && end.halves.is_empty();
+        let free = self.budget.kept() == self.other.buffered() && self.budget.widened() == 0;
+        is_empty(&self.hub) && is_empty(&self.agent) && free
     }
 
     fn fault(&mut self) {
@@ -156,7 +167,17 @@ impl World {
             40..50 if self.linked => self.cut(),
             50 => self.restart(true),
             51 => self.restart(false),
+            60..80 => self.take_elsewhere(),
             _ => {}
+        }
+    }
+
+    /// The other link takes some of the budget, or gives all of it back.
+    fn take_elsewhere(&mut self) {
+        if self.rng.bool() {
+            self.other = Mux::sharing(Role::Hub, self.limits, self.budget.clone());
+        } else if let Ok(id) = self.other.open(self.now) {
+            self.other.write(id, &[0; 20_000], self.now);
         }
     }
 
@@ -189,7 +210,9 @@ impl World {
             false => (&mut self.agent, &mut self.counts.agent_starts),
         };
         *count += 1;
-        *end = End { mux: Mux::new(end.role, self.limits), role: end.role, life: self.lives, halves: BTreeMap::new() };
+        // What a process holds goes with it.
+        let budget = if hub { self.budget.clone() } else { Budget::default() };
+        *end = End { mux: Mux::sharing(end.role, self.limits, budget), role: end.role, life: self.lives, halves: BTreeMap::new() };
     }
 
     fn step(&mut self) -> Result<(), String> {

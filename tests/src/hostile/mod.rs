@@ -1,7 +1,7 @@
 //! A broker that is not on our side, between real agents and a real hub on a bus without TLS: it reads every MQTT packet, keeps every
 //! frame of everybody, and drops, damages, delays, repeats, reflects and swaps them as it likes. It has no keys.
 //!
-//! What it passes on untouched stays in order, as MQTT has it.
+//! What it passes on untouched stays in order, as MQTT has it. It can be ended and started again, and then knows nobody.
 
 mod packet;
 
@@ -10,6 +10,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bus_schema::greeting::no_session;
@@ -55,10 +56,14 @@ impl Deeds {
     }
 }
 
-/// A running broker; dropping it ends its connections.
+/// How long the port may take to be free again.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A broker; dropping it ends its connections.
 pub struct HostileBroker {
     address: SocketAddr,
-    listener: Arc<TcpListener>,
+    /// While it runs.
+    listener: Mutex<Option<Arc<TcpListener>>>,
     shared: Arc<Shared>,
 }
 
@@ -68,6 +73,8 @@ struct Shared {
     hostility: AtomicU8,
     frozen: AtomicBool,
     ended: AtomicBool,
+    /// Bytes that agents said.
+    passed: AtomicU64,
     random: AtomicU64,
     state: Mutex<State>,
 }
@@ -103,23 +110,67 @@ impl HostileBroker {
     /// # Errors
     /// It cannot listen.
     pub fn start(hub: SocketAddr) -> Result<HostileBroker> {
-        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").context("the broker can't listen")?);
+        let listener = TcpListener::bind("127.0.0.1:0").context("the broker can't listen")?;
         let shared = Arc::new(Shared {
             hub,
             hostility: AtomicU8::new(0),
             frozen: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            passed: AtomicU64::new(0),
             random: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             state: Mutex::default(),
         });
-        let (accepting, state) = (listener.clone(), shared.clone());
+        let broker = HostileBroker { address: listener.local_addr()?, listener: Mutex::default(), shared };
+        broker.serve(listener);
+        Ok(broker)
+    }
+
+    fn serve(&self, listener: TcpListener) {
+        let (listener, shared) = (Arc::new(listener), self.shared.clone());
+        *self.listening() = Some(listener.clone());
         thread::spawn(move || {
-            while let Ok((agent, _)) = accepting.accept() {
-                let shared = state.clone();
+            while let Ok((agent, _)) = listener.accept() {
+                let shared = shared.clone();
                 thread::spawn(move || shared.connect(agent));
             }
         });
-        Ok(HostileBroker { address: listener.local_addr()?, listener, shared })
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Option<Arc<TcpListener>>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it: every connection, and whoever connects is refused.
+    pub fn stop(&self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.shared.lock().open.iter().for_each(|link| link.close());
+        if let Some(listener) = self.listening().take() {
+            let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Starts it again, at the same address.
+    ///
+    /// # Errors
+    /// The port does not become free.
+    pub fn start_again(&self) -> Result<()> {
+        let deadline = Instant::now() + FREE_WITHIN;
+        let listener = loop {
+            match TcpListener::bind(self.address) {
+                Ok(listener) => break listener,
+                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
+                Err(error) => return Err(error).context("the broker can't listen again"),
+            }
+        };
+        self.shared.ended.store(false, Ordering::SeqCst);
+        self.serve(listener);
+        Ok(())
+    }
+
+    /// Bytes that agents have said, all packets counted.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::SeqCst)
     }
 
     /// The bus that agents are told of.
@@ -152,9 +203,7 @@ impl HostileBroker {
 
 impl Drop for HostileBroker {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        self.shared.lock().open.iter().for_each(|link| link.close());
-        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        self.stop();
     }
 }
 
@@ -194,6 +243,9 @@ impl Shared {
         };
         let mut held = None;
         while let Ok(packet) = read(&mut from) {
+            if direction == Direction::Up {
+                self.passed.fetch_add(packet.len() as u64, Ordering::SeqCst);
+            }
             {
                 let mut state = self.lock();
                 if state.seen.len() + packet.len() <= SEEN {

@@ -41,6 +41,11 @@ impl Nat {
         self.outside = outside;
     }
 
+    /// Whether this end is the NAT's own.
+    pub fn is_outside(&self, end: End) -> bool {
+        end.address == self.outside
+    }
+
     /// TCP connections that began so far.
     pub fn connections(&self) -> u64 {
         self.connections

@@ -1,12 +1,16 @@
-//! The few fields of an IPv4 packet that a NAT reads and rewrites, checksums included.
+//! The few fields of an IPv4 packet that a NAT reads and rewrites, checksums included, and the packet that resets a connection.
 
 use std::net::Ipv4Addr;
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const HEADER: usize = 20;
 const SOURCE: usize = 12;
 const DESTINATION: usize = 16;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 
 /// One end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,8 +78,53 @@ pub fn set_end(packet: &mut [u8], which: Which, to: End) {
 
 /// Whether a TCP packet begins a connection.
 pub fn begins(packet: &[u8]) -> bool {
-    let flags = body(packet).filter(|_| packet[9] == TCP).and_then(|body| packet.get(body + 13));
-    flags.is_some_and(|flags| flags & 0x12 == 0x02)
+    flags(packet).is_some_and(|flags| flags & (SYN | ACK) == SYN)
+}
+
+/// The next byte that the sender of a TCP packet waits for.
+pub fn acknowledged(packet: &[u8]) -> Option<u32> {
+    let body = body(packet).filter(|_| flags(packet).is_some_and(|flags| flags & ACK != 0))?;
+    Some(u32::from_be_bytes(packet.get(body + 8..body + 12)?.try_into().ok()?))
+}
+
+fn flags(packet: &[u8]) -> Option<u8> {
+    let body = body(packet).filter(|_| packet[9] == TCP)?;
+    packet.get(body + 13).copied()
+}
+
+/// A TCP reset that stands at this byte of what `from` sends.
+pub fn reset(from: End, to: End, sequence: u32) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 2 * HEADER as u8, 0, 0, 0x40, 0, 64, TCP, 0, 0];
+    packet.extend(from.address.octets());
+    packet.extend(to.address.octets());
+    let header = sum(&packet, 0);
+    packet[10..12].copy_from_slice(&header.to_be_bytes());
+    packet.extend(from.port.to_be_bytes());
+    packet.extend(to.port.to_be_bytes());
+    packet.extend(sequence.to_be_bytes());
+    // Nothing acknowledged, five words of header, no window, no checksum yet.
+    packet.extend([0, 0, 0, 0, 0x50, RST, 0, 0, 0, 0, 0, 0]);
+    let checksum = sum(&packet[HEADER..], pseudo(&packet, HEADER));
+    packet[HEADER + 16..HEADER + 18].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// What TCP and UDP sum beside their own bytes.
+fn pseudo(packet: &[u8], body: usize) -> u32 {
+    let words = packet[SOURCE..HEADER].chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])));
+    words.sum::<u32>() + u32::from(packet[9]) + u32::try_from(body).unwrap_or_default()
+}
+
+fn sum(bytes: &[u8], start: u32) -> u16 {
+    let words = bytes.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)])));
+    !folded(start + words.sum::<u32>())
+}
+
+fn folded(mut total: u32) -> u16 {
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    u16::try_from(total).unwrap_or(u16::MAX)
 }
 
 /// Where the body begins; `None` of fragments, whose ports are elsewhere.
@@ -92,11 +141,7 @@ fn word(packet: &[u8], at: usize) -> Option<u16> {
 /// Corrects the checksum at `sum` for a word that will change (RFC 1624).
 fn adjust(packet: &mut [u8], sum: usize, at: usize, new: u16) {
     let (Some(checksum), Some(old)) = (word(packet, sum), word(packet, at)) else { return };
-    let mut total = u32::from(!checksum) + u32::from(!old) + u32::from(new);
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    let checksum = !u16::try_from(total).unwrap_or(u16::MAX);
+    let checksum = !folded(u32::from(!checksum) + u32::from(!old) + u32::from(new));
     packet[sum..sum + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
@@ -134,20 +179,6 @@ pub(super) mod tests {
         }
         packet.extend(body);
         packet
-    }
-
-    fn pseudo(packet: &[u8], body: usize) -> u32 {
-        let words = packet[12..20].chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])));
-        words.sum::<u32>() + u32::from(packet[9]) + u32::try_from(body).unwrap()
-    }
-
-    fn sum(bytes: &[u8], start: u32) -> u16 {
-        let words = bytes.chunks(2).map(|two| u32::from(u16::from_be_bytes([two[0], two.get(1).copied().unwrap_or(0)])));
-        let mut total = start + words.sum::<u32>();
-        while total > 0xffff {
-            total = (total & 0xffff) + (total >> 16);
-        }
-        !u16::try_from(total).unwrap()
     }
 
     /// Whether all checksums are right.

@@ -1,0 +1,30 @@
+//! An upgraded connection: bytes both ways until each side has said all.
+
+use std::io;
+
+use streams::{Code, Stream, Writer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+
+/// Copies until both directions have ended in order, or the server's has broken. What the server said before it went arrives, although
+/// more was under way to it: a link that comes back brings what a client sent all the while, and by then a shell may be over.
+pub async fn run(io: impl AsyncRead + AsyncWrite, stream: Stream) {
+    let ((mut from, mut to), (mut reader, mut writer)) = (split(io), stream.into_split());
+    let up = async {
+        let said = async {
+            copy(&mut reader, &mut to).await?;
+            to.shutdown().await
+        };
+        if let Err(error) = said.await {
+            tracing::debug!(%error, "the server takes no more");
+        }
+        Ok(())
+    };
+    if let Err(error) = tokio::try_join!(up, downward(&mut from, &mut writer)) {
+        writer.reset(Code::Failed, &format!("the connection to the server broke: {error}"));
+    }
+}
+
+async fn downward(from: &mut (impl AsyncRead + Unpin), to: &mut Writer) -> io::Result<()> {
+    copy(from, to).await?;
+    to.shutdown().await
+}
