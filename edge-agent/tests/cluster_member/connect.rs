@@ -17,7 +17,7 @@ fn changed(name: &str, from: &str, to: &str) -> Source {
 }
 
 async fn refused(source: &Source) -> ConnectError {
-    match connect(source).await {
+    match connect(source) {
         Err(error) => error,
         Ok(api) => check(&api).await.expect_err("the connection must fail"),
     }
@@ -26,7 +26,7 @@ async fn refused(source: &Source) -> ConnectError {
 #[tokio::test]
 async fn a_good_kubeconfig_connects() {
     let source = Source::Kubeconfig(support::member().kubeconfig.clone());
-    let api = connect(&source).await.expect("a client");
+    let api = connect(&source).expect("a client");
     assert!(check(&api).await.expect("a version").git_version.starts_with("v1."));
 }
 
