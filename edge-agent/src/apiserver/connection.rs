@@ -21,8 +21,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::body::RequestBody;
 use crate::cluster::failure::chain;
 
-/// Longest wait for TCP, and again for TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for TCP, again for a proxy, and again for TLS.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a head that a server may answer with, and so of a connection's read buffer.
 const MAX_ANSWER_HEAD: usize = 64 << 10;
 /// A server that has vanished is noticed after 30 s and three probes, 10 s apart: watches and shells may be silent for hours.

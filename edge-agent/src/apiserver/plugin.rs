@@ -13,8 +13,8 @@ use tokio::process::Command;
 use super::kubeconfig::Exec;
 use super::yaml;
 
-/// Longest that a plugin may take: it may ask servers of its own.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest that a plugin may take, which may ask servers of its own: shorter than the request that waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Characters of what it says that are shown.
 const SHOWN: usize = 500;
 

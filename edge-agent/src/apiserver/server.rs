@@ -6,7 +6,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
 use super::access::Access;
-use super::connection::{Connection, Tls, Unconnected, dial};
+use super::connection::{CONNECT_TIMEOUT, Connection, Tls, Unconnected, dial};
 use super::pool::Pool;
 use super::proxy::bare;
 use super::tls::Identity;
@@ -82,8 +82,10 @@ impl Server {
         let tls = self.tls(credentials).await?;
         let mut socket = self.dial(&shown).await?;
         if let Some(proxy) = &self.access.proxy {
-            let asked = proxy.tunnel(&mut socket, &self.host, self.port).await;
-            asked.map_err(|why| Unconnected::Unreachable(format!("{shown}: {why}")))?;
+            let asked = tokio::time::timeout(CONNECT_TIMEOUT, proxy.tunnel(&mut socket, &self.host, self.port)).await;
+            asked
+                .unwrap_or_else(|_| Err("the proxy does not answer".into()))
+                .map_err(|why| Unconnected::Unreachable(format!("{shown}: {why}")))?;
         }
         Connection::open(socket, tls.as_ref(), &shown).await
     }
