@@ -12,6 +12,7 @@ use streams::{Endpoint, Limits, Role};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::apiserver::Access;
 use crate::cache::Cache;
 use crate::cluster::api::Api;
 use crate::cluster::connect::{self, Source};
@@ -83,7 +84,8 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     tokio::spawn(probe::keep_alive(probe.clone()));
-    let api = connect::connect(&source(&config)).await?;
+    let access = connect::configuration(&source(&config))?;
+    let api = connect::with(access.clone(), &source(&config))?;
     check(&api).await?;
     let clock = Clock::new();
     let vault = vault(&config, &api);
@@ -98,7 +100,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let (task_sender, tasks) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
     let streams = Endpoint::new(Role::Agent, Limits::default());
-    let performer = performer(&config).await?;
+    let performer = performer(&config, access)?;
     let outputs = Outputs { frames: frame_sender, tasks: task_sender, events: event_sender, streams: streams.clone() };
     let own = Folder::of(&config.data_dir).link()?;
     let keys = registration.trust(own).zip(registration.hash_key());
@@ -154,10 +156,9 @@ pub(crate) fn source(config: &Config) -> Source {
 }
 
 /// What performs the hub's requests, unless that is off.
-async fn performer(config: &Config) -> anyhow::Result<Option<Performer>> {
+fn performer(config: &Config, access: Access) -> anyhow::Result<Option<Performer>> {
     let Some(settings) = config.proxy().map_err(anyhow::Error::msg)? else { return Ok(None) };
-    let api = connect::configuration(&source(config)).await?;
-    Performer::new(api, &settings).map(Some)
+    Performer::new(access, &settings).map(Some)
 }
 
 async fn serve_streams(streams: Endpoint, performer: Option<Performer>, stop: CancellationToken) {

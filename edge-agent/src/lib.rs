@@ -2,6 +2,7 @@
 //!
 //! Two threads: the runtime (link, member) and the engine (state machine and cache).
 
+pub mod apiserver;
 pub mod app;
 pub mod cache;
 pub mod cluster;

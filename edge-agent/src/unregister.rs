@@ -36,7 +36,7 @@ pub async fn run(config: &Config, remove: bool) -> anyhow::Result<()> {
     let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     let objects = state.items.values().filter(|item| item.live.is_some()).count();
     if remove {
-        let api = connect::connect(&source(config)).await?;
+        let api = connect::connect(&source(config))?;
         let member = Member::new(api, config.adopt);
         empty(&member, &state).await?;
         println!("{objects} objects are removed or released");
@@ -50,7 +50,7 @@ pub async fn run(config: &Config, remove: bool) -> anyhow::Result<()> {
     told.context("the hub was not told; run this again when it answers, or delete the ManagedCluster there")?;
     println!("the hub has forgotten {}/{}", registration.namespace, registration.name);
     if let Some(name) = &config.identity_secret {
-        let api = connect::connect(&source(config)).await?;
+        let api = connect::connect(&source(config))?;
         Vault::new(api, name).forget().await?;
     }
     Folder::of(&config.data_dir).forget()?;

@@ -19,7 +19,7 @@ const PODS: usize = 260;
 const RUNNING: usize = 120;
 
 async fn api(kubeconfig: &Path) -> Api {
-    connect(&Source::Kubeconfig(kubeconfig.to_owned())).await.expect("kubeconfig is good")
+    connect(&Source::Kubeconfig(kubeconfig.to_owned())).expect("kubeconfig is good")
 }
 
 async fn gatherer(settings: Settings) -> Gatherer {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bridge::{Bridge, header, request};
 use bus_schema::message::stream::request_head::Identity;
 use bus_schema::message::stream::{Certificate, RequestHead, ResponseHead, User};
+use edge_agent::apiserver::{Access, Credentials};
 use edge_agent::cluster::connect::{Source, configuration};
 use edge_agent::proxy::Settings;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 async fn bridge(settings: Settings) -> Bridge {
     // The agent is an administrator here: what a caller may not do is not its doing.
     let source = Source::Kubeconfig(member().kubeconfig.clone());
-    Bridge::new(configuration(&source).await.expect("kubeconfig is good"), settings)
+    Bridge::new(configuration(&source).expect("kubeconfig is good"), settings)
 }
 
 fn with_identity(method: &str, path: &str, identity: Identity) -> RequestHead {
@@ -82,9 +83,9 @@ async fn with_the_preset_the_agent_speaks_as_the_users_that_are_named_and_as_nob
     let file = member().dir.join("agent.token");
     std::fs::write(&file, token.trim()).expect("written");
     let source = Source::Kubeconfig(member().kubeconfig.clone());
-    let mut config = configuration(&source).await.expect("kubeconfig is good");
-    config.auth_info = serde_json::from_value(json!({"tokenFile": file})).expect("credentials");
-    let bridge = Bridge::new(config, Settings::default());
+    let access = configuration(&source).expect("kubeconfig is good");
+    let credentials = Credentials::token_file(&file).expect("credentials");
+    let bridge = Bridge::new(Access { credentials: credentials.into(), ..access }, Settings::default());
     let as_user = |name: &str, group: &str| Identity::User(User { name: name.into(), groups: vec![group.into()] });
     let deadline = Instant::now() + SOON;
     let (name, groups) = loop {

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// 64-bit big-endian, and 32-bit.
+const FOREIGN: &str = "s390x arm";
+
 /// Where this repository lies.
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -19,6 +22,22 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Those that the tests run: `CLUSTERNET_EDGE_PLATFORMS` names others than the two that every run tries.
+    ///
+    /// # Errors
+    /// One is not in the table.
+    pub fn asked() -> Result<Vec<Platform>> {
+        let asked = std::env::var("CLUSTERNET_EDGE_PLATFORMS").unwrap_or_else(|_| FOREIGN.to_owned());
+        asked.split_whitespace().map(Platform::named).collect()
+    }
+
+    /// Of which profile the tests run agents: `quick`, which has failpoints, unless `CLUSTERNET_EDGE_PLATFORM_PROFILE` says `dist`, which is
+    /// what is shipped.
+    #[must_use]
+    pub fn profile() -> String {
+        std::env::var("CLUSTERNET_EDGE_PLATFORM_PROFILE").unwrap_or_else(|_| "quick".to_owned())
+    }
+
     /// All rows.
     ///
     /// # Errors

@@ -9,21 +9,8 @@ use tests::{Agent, Hub, Kubectl, Member, Platform, is_applied};
 /// An emulated start includes 1.5 s of TLS and qemu's translation of 8 MB of program.
 const SOON: Duration = Duration::from_secs(90);
 
-/// 64-bit big-endian, and 32-bit. `CLUSTERNET_EDGE_PLATFORMS` names others.
-const FOREIGN: &str = "s390x arm";
-
 /// One of each kind of step; builds without failpoints are killed from outside.
 const POINTS: [&str; 4] = ["before-commit:2", "after-commit:3", "after-send:2", "after-apply:1"];
-
-fn asked() -> Result<Vec<Platform>> {
-    let asked = std::env::var("CLUSTERNET_EDGE_PLATFORMS").unwrap_or_else(|_| FOREIGN.to_owned());
-    asked.split_whitespace().map(Platform::named).collect()
-}
-
-/// `quick` has failpoints; `dist` is what is shipped.
-fn profile() -> String {
-    std::env::var("CLUSTERNET_EDGE_PLATFORM_PROFILE").unwrap_or_else(|_| "quick".to_owned())
-}
 
 fn objects(value: &str) -> String {
     let padding = "0123456789abcdef".repeat(2_000);
@@ -61,7 +48,7 @@ impl Place {
     async fn of(platform: &Platform) -> Result<Place> {
         let member = Member::builder(&platform.name).api_server_only().start().await?;
         let hub = Hub::start(&[&member])?;
-        let agent = Agent::prepare(&hub, &member)?.with_program(&platform.agent(&profile())?);
+        let agent = Agent::prepare(&hub, &member)?.with_program(&platform.agent(&Platform::profile())?);
         Ok(Place { member, hub, agent })
     }
 
@@ -92,7 +79,7 @@ impl Place {
         self.agent.kill();
         self.hub.kubectl().apply(&objects(value))?;
         self.agent.run(&[("AGENT_FAILPOINT", point)])?;
-        if profile() == "quick" {
+        if Platform::profile() == "quick" {
             let status = self.agent.process()?.wait(SOON).with_context(|| format!("{point} was not reached"))?;
             ensure!(!status.success(), "{point}: the agent ended by itself");
             ensure!(self.agent.log().contains("failpoint"), "{point}: {}", self.agent.log());
@@ -125,7 +112,7 @@ fn cluster_is_seen(hub: &Kubectl) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_of_every_processor_goes_the_whole_road() -> Result<()> {
-    for platform in asked()? {
+    for platform in Platform::asked()? {
         let begun = std::time::Instant::now();
         let mut place = Place::of(&platform).await.with_context(|| platform.name.clone())?;
         place.agent.run(&[])?;
@@ -156,7 +143,7 @@ async fn a_disk_goes_from_processor_to_processor() -> Result<()> {
     place.agent.run(&[])?;
     place.change("amd64")?;
     place.agent.stop()?;
-    let others = asked()?;
+    let others = Platform::asked()?;
     let Place { mut member, mut hub, mut agent } = place;
     for platform in others.iter().chain([&amd64]) {
         // The hub is away: what the agent puts back, it read from the disk that another processor wrote.
@@ -164,7 +151,7 @@ async fn a_disk_goes_from_processor_to_processor() -> Result<()> {
         for (kind, name) in [("configmap", "first"), ("secret", "second")] {
             member.kubectl().run(["delete", kind, name, "-n", "default"])?;
         }
-        agent = agent.with_program(&platform.agent(&profile())?);
+        agent = agent.with_program(&platform.agent(&Platform::profile())?);
         agent.run(&[])?;
         let mut here = Place { member, hub, agent };
         wait_for(

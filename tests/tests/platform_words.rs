@@ -6,16 +6,8 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use tests::{Platform, Program, Scratch};
 
-/// 64-bit big-endian, and 32-bit. `CLUSTERNET_EDGE_PLATFORMS` names others.
-const FOREIGN: &str = "s390x arm";
-
 /// Seeds whose traces are compared; each prints 200 steps with hundreds of sealed frames.
 const SEEDS: std::ops::Range<u64> = 0..6;
-
-fn foreign() -> Result<Vec<Platform>> {
-    let asked = std::env::var("CLUSTERNET_EDGE_PLATFORMS").unwrap_or_else(|_| FOREIGN.to_owned());
-    asked.split_whitespace().map(Platform::named).collect()
-}
 
 fn run(platform: &Platform, file: &str, args: &[&str]) -> Result<Output> {
     let program = Program { file: platform.file("quick", file)?, emulator: platform.emulator.clone() };
@@ -35,7 +27,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn the_wires_own_tests_pass_on_every_processor() -> Result<()> {
-    for platform in foreign()? {
+    for platform in Platform::asked()? {
         let folder = platform.file("quick", "tests/sim")?;
         let mut programs: Vec<String> = Vec::new();
         for entry in std::fs::read_dir(folder.parent().context("a folder")?)? {
@@ -61,7 +53,7 @@ fn a_simulation_is_the_same_to_the_last_frame_on_every_processor() -> Result<()>
         let args = ["--seed", &seed.to_string(), "--trace"];
         let expected = run(&here, "tests/sim", &args)?;
         ensure!(expected.status.success(), "{}", text(&expected));
-        for platform in foreign()? {
+        for platform in Platform::asked()? {
             let found = run(&platform, "tests/sim", &args)?;
             let (expected, found) = (text(&expected), text(&found));
             let differs = expected.lines().zip(found.lines()).enumerate().find(|(_, (one, other))| one != other);
@@ -80,10 +72,10 @@ fn a_simulation_is_the_same_to_the_last_frame_on_every_processor() -> Result<()>
 
 #[test]
 fn the_clock_goes_on_after_2038() -> Result<()> {
-    for platform in foreign()? {
+    for platform in Platform::asked()? {
         let Some(emulator) = platform.emulator.first() else { continue };
         let scratch = Scratch::create("late")?;
-        let agent = platform.file("quick", "clusternet-agent")?;
+        let agent = platform.file(&Platform::profile(), "clusternet-agent")?;
         // The emulator that is not static, so that its own clock can be turned: what it emulates asks it.
         let emulator = emulator.trim_end_matches("-static");
         let output = Command::new("faketime")

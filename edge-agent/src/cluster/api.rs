@@ -2,15 +2,18 @@
 //!
 //! Nothing here retries; the caller owns time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
-use kube::client::Body;
+use hyper::body::{Frame, Incoming};
 use serde::de::DeserializeOwned;
 
 use super::failure::{chain, refusal};
+use crate::apiserver::{Access, As, Connection, RequestBody, Server, Unanswered, send};
 
 pub use super::failure::{Failure, Status};
 
@@ -48,14 +51,34 @@ impl Accept {
 /// A member's API server.
 #[derive(Clone)]
 pub struct Api {
-    client: kube::Client,
+    server: Arc<Server>,
     url: String,
 }
 
+/// An answer that goes on; dropping it closes its connection.
+pub struct Body {
+    incoming: Incoming,
+    _connection: Connection,
+}
+
+impl Body {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.incoming.frame().await
+    }
+}
+
 impl Api {
-    /// Wraps a client; `url` is what the agent itself calls the server.
-    pub fn new(client: kube::Client, url: String) -> Self {
-        Self { client, url }
+    /// Touches no network.
+    ///
+    /// # Errors
+    /// The URL or the server's name can't be used.
+    pub fn new(access: Access) -> anyhow::Result<Self> {
+        let url = access.url.to_string().trim_end_matches('/').to_owned();
+        Ok(Self { server: Arc::new(Server::new(access)?), url })
     }
 
     /// The server's address as the agent uses it.
@@ -113,10 +136,10 @@ impl Api {
     /// Opens an answer that goes on, such as a watch; the caller bounds what it reads and how long.
     pub async fn open(&self, path: &str, accept: Accept) -> Result<Body, Failure> {
         let request = request(Method::GET, path, accept, None)?;
-        let sent = tokio::time::timeout(REQUEST_TIMEOUT, self.client.send(request)).await;
-        let response = sent.map_err(|_| Failure::Unavailable(format!("no answer to {path}")))?.map_err(|error| transport(&error))?;
+        let sent = tokio::time::timeout(REQUEST_TIMEOUT, self.send(request)).await;
+        let (response, connection) = sent.map_err(|_| Failure::Unavailable(format!("no answer to {path}")))??;
         match response.status().is_success() {
-            true => Ok(response.into_body()),
+            true => Ok(Body { incoming: response.into_body(), _connection: connection }),
             false => {
                 let (code, body) = read(response).await?;
                 Err(refusal(code, &body))
@@ -159,35 +182,62 @@ impl Api {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(&self, request: Request<RequestBody>) -> Result<(StatusCode, Bytes), Failure> {
         let path = request.uri().path().to_owned();
         tokio::time::timeout(REQUEST_TIMEOUT, async {
-            let response = self.client.send(request).await.map_err(|error| transport(&error))?;
-            read(response).await
+            let (response, connection) = self.send(request).await?;
+            let answer = read(response).await?;
+            self.server.agents.keep(connection).await;
+            Ok(answer)
         })
         .await
         .map_err(|_| Failure::Unavailable(format!("no answer to {path} in {} s", REQUEST_TIMEOUT.as_secs())))?
     }
+
+    /// Sends a request as the agent.
+    async fn send(&self, mut request: Request<RequestBody>) -> Result<(Response<Incoming>, Connection), Failure> {
+        let (server, access) = (&self.server, self.server.access());
+        *request.uri_mut() = below(server.prefix(), request.uri())?;
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, server.authority().clone());
+        headers.extend(access.impersonation.clone());
+        if let Some(authorization) = server.authorization().await.map_err(Failure::Unavailable)? {
+            headers.insert(header::AUTHORIZATION, authorization);
+        }
+        let sent = send(Some(&server.agents), request, async || server.connect(&As::Agent).await).await;
+        let sent = sent.map_err(|unconnected| Failure::Unavailable(unconnected.to_string()))?;
+        let (response, connection) = sent.map_err(|unanswered| match unanswered {
+            Unanswered::Unsent(_) => Failure::Unavailable("the server closed the connection before the request was sent".into()),
+            Unanswered::Broken(error) => Failure::Unavailable(chain(&error)),
+        })?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            access.credentials.refused().await;
+        }
+        Ok((response, connection))
+    }
 }
 
-async fn read(response: Response<Body>) -> Result<(StatusCode, Bytes), Failure> {
+/// The path as the server's URL has it.
+fn below(prefix: &str, uri: &Uri) -> Result<Uri, Failure> {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let placed = format!("{prefix}{path}").parse();
+    placed.map_err(|error| Failure::Status(Box::new(Status::invalid(format!("{path} is no request path: {error}")))))
+}
+
+async fn read(response: Response<Incoming>) -> Result<(StatusCode, Bytes), Failure> {
     let code = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
     Ok((code, body.to_bytes()))
 }
 
-fn request(method: Method, path: &str, accept: Accept, content: Option<(&'static str, Vec<u8>)>) -> Result<Request<Body>, Failure> {
+fn request(method: Method, path: &str, accept: Accept, content: Option<(&'static str, Vec<u8>)>) -> Result<Request<RequestBody>, Failure> {
     let builder = Request::builder().method(method).uri(path).header(header::ACCEPT, accept.header());
     let built = match content {
-        Some((kind, body)) => builder.header(header::CONTENT_TYPE, kind).body(Body::from(body)),
-        None => builder.body(Body::empty()),
+        Some((kind, body)) => builder.header(header::CONTENT_TYPE, kind).body(RequestBody::from(Bytes::from(body))),
+        None => builder.body(RequestBody::from(Bytes::new())),
     };
     built.map_err(|error| Failure::Status(Box::new(Status::invalid(format!("{path} is no request path: {error}")))))
-}
-
-fn transport(error: &kube::Error) -> Failure {
-    Failure::Unavailable(chain(error))
 }
 
 /// Escapes one path segment or query value.

@@ -2,17 +2,12 @@
 //!
 //! Building a client touches no network, so a cold start needs nothing but the file; [`check`] is the first request.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
 use super::api::{Accept, Api, Failure};
-use super::failure::chain;
-
-/// Longest wait for a TCP connection to the API server.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::apiserver::{Access, Unusable};
 
 /// Where the credentials come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,28 +97,34 @@ pub struct Version {
     pub platform: String,
 }
 
-/// Reads where the API server is, and as whom the agent speaks there; touches no network.
+/// Reads where the API server is, and as whom the agent speaks there; touches no network and runs no plugin.
 ///
 /// # Errors
 /// What is wrong with the file or the pod's service account.
-pub async fn configuration(source: &Source) -> Result<kube::Config, ConnectError> {
+pub fn configuration(source: &Source) -> Result<Access, ConnectError> {
     match source {
-        Source::Kubeconfig(path) => from_file(path).await,
-        Source::InCluster => kube::Config::incluster().map_err(|error| ConnectError::NotInCluster(chain(&error))),
+        Source::Kubeconfig(path) => Access::from_file(path).map_err(|why| unusable(path, why)),
+        Source::InCluster => Access::in_cluster().map_err(ConnectError::NotInCluster),
     }
 }
 
-/// Builds a client without touching the network; call it inside a tokio runtime.
+/// Builds a client without touching the network.
 ///
 /// # Errors
 /// What is wrong with the file or the pod's service account.
-pub async fn connect(source: &Source) -> Result<Api, ConnectError> {
-    let mut config = configuration(source).await?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.default_retry = false;
-    let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let client = kube::Client::try_from(config).map_err(|error| rejected(source, &error))?;
-    Ok(Api::new(client, url))
+pub fn connect(source: &Source) -> Result<Api, ConnectError> {
+    with(configuration(source)?, source)
+}
+
+/// As [`connect`], with what was read of the source.
+///
+/// # Errors
+/// As [`connect`].
+pub fn with(access: Access, source: &Source) -> Result<Api, ConnectError> {
+    Api::new(access).map_err(|error| match source {
+        Source::Kubeconfig(path) => unusable(path, Unusable::Malformed(format!("{error:#}"))),
+        Source::InCluster => ConnectError::NotInCluster(format!("{error:#}")),
+    })
 }
 
 /// Makes the first request.
@@ -134,28 +135,12 @@ pub async fn check(api: &Api) -> Result<Version, ConnectError> {
     api.get("/version", Accept::Whole).await.map_err(|failure| unanswered(api.url(), &failure))
 }
 
-async fn from_file(path: &std::path::Path) -> Result<kube::Config, ConnectError> {
-    let shown = path.display().to_string();
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| misread(&shown, &error))?;
-    let options = KubeConfigOptions::default();
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| misread(&shown, &error))
-}
-
-fn misread(path: &str, error: &KubeconfigError) -> ConnectError {
-    let path = path.to_owned();
-    match error {
-        KubeconfigError::ReadConfig(io, _) => ConnectError::Unreadable { path, why: io.to_string() },
-        KubeconfigError::CurrentContextNotSet | KubeconfigError::LoadContext(_) | KubeconfigError::LoadClusterOfContext(_) => {
-            ConnectError::NoContext { path, why: chain(error) }
-        }
-        _ => ConnectError::Malformed { path, why: chain(error) },
-    }
-}
-
-fn rejected(source: &Source, error: &kube::Error) -> ConnectError {
-    match source {
-        Source::Kubeconfig(path) => ConnectError::Malformed { path: path.display().to_string(), why: chain(error) },
-        Source::InCluster => ConnectError::NotInCluster(chain(error)),
+fn unusable(path: &Path, why: Unusable) -> ConnectError {
+    let path = path.display().to_string();
+    match why {
+        Unusable::Unreadable(why) => ConnectError::Unreadable { path, why },
+        Unusable::NoContext(why) => ConnectError::NoContext { path, why },
+        Unusable::Malformed(why) => ConnectError::Malformed { path, why },
     }
 }
 

@@ -6,12 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bus_schema::id::ObjectId;
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::api::{Accept, Api, Failure, MAX_ANSWER, escape};
+use super::api::{Accept, Api, Body, Failure, MAX_ANSWER, escape};
 use super::discovery::Resource;
 use super::health::{self, Verdict};
 use super::list::Pager;

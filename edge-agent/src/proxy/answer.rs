@@ -1,7 +1,5 @@
 //! What the hub is answered: the server's words, or the agent's own.
 
-use std::time::Duration;
-
 use bus_schema::message::stream::{Header, ResponseHead};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -11,14 +9,10 @@ use hyper_util::rt::TokioIo;
 use streams::{Code, Reader, Stream, Writer};
 use tokio::io::AsyncWriteExt;
 
-use super::connection::{BoxIo, Connection};
-use super::pool::Pool;
 use super::refusal::Refusal;
 use super::request::is_hop_by_hop;
+use crate::apiserver::{BoxIo, Connection, Pool};
 use crate::cluster::failure::chain;
-
-/// How long a connection may take to become free after its answer has ended, to be kept.
-const FREE_WITHIN: Duration = Duration::from_millis(100);
 
 /// What became of a request that was sent, and not answered.
 pub fn broken(error: &hyper::Error) -> Refusal {
@@ -54,7 +48,7 @@ pub async fn drain(mut reader: Reader) {
 }
 
 /// Passes an answer on, and keeps its connection if it can be used again.
-pub async fn relay(response: Response<Incoming>, mut connection: Connection, writer: &mut Writer, pool: Option<&Pool>) {
+pub async fn relay(response: Response<Incoming>, connection: Connection, writer: &mut Writer, pool: Option<&Pool>) {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return say(&Refusal::bad_gateway("the server goes over to another protocol, which nobody asked for"), writer).await;
     }
@@ -77,10 +71,8 @@ pub async fn relay(response: Response<Incoming>, mut connection: Connection, wri
     if writer.shutdown().await.is_err() {
         return;
     }
-    if let Some(pool) = pool
-        && let Ok(true) = tokio::time::timeout(FREE_WITHIN, connection.ready()).await
-    {
-        pool.put(connection);
+    if let Some(pool) = pool {
+        pool.keep(connection).await;
     }
 }
 

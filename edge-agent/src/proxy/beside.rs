@@ -1,26 +1,18 @@
 //! Servers beside the API server, as far as the owner of the member allows them. No credentials of the agent go there.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
-use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
 use super::allow::{Allow, may_ask, may_dial};
-use super::connection::{Connection, Tls, dial};
 use super::refusal::Refusal;
 use super::request::{Host, Other};
-use super::server::{client_config, with_certificate};
+use crate::apiserver::{Connection, Identity, Roots, Tls, Trust, dial};
 
 /// What may be reached, and whom it is trusted to be.
 pub struct Beside {
     allow: Vec<Allow>,
-    /// Whose roots it has; nothing else of it is used.
-    config: kube::Config,
-    /// Made when it is first needed: the system's roots take memory.
-    tls: OnceLock<Arc<ClientConfig>>,
+    trust: Trust,
 }
 
 impl Beside {
@@ -29,27 +21,26 @@ impl Beside {
     /// # Errors
     /// The file can't be read, or has no certificate.
     pub fn new(allow: Vec<Allow>, ca: Option<&Path>) -> anyhow::Result<Beside> {
-        let mut config = kube::Config::new(http::Uri::from_static("https://localhost"));
-        config.root_cert = ca.map(roots).transpose()?;
-        Ok(Beside { allow, config, tls: OnceLock::new() })
+        let trust = Trust::new(ca.map_or(Roots::Host, |file| Roots::File(file.to_owned())))?;
+        Ok(Beside { allow, trust })
     }
 
     /// Opens a connection, resolving a name once.
     ///
     /// # Errors
     /// Not allowed, not reachable, or not trusted, in words.
-    pub async fn connect(&self, other: &Other, certificate: Option<(&[u8], &[u8])>) -> Result<Connection, Refusal> {
+    pub async fn connect(&self, other: &Other, identity: Option<&Identity>) -> Result<Connection, Refusal> {
         if !may_ask(&self.allow, other) {
             return Err(not_allowed(other));
         }
         let tls = match other.tls {
-            true => Some(self.tls(other, certificate)?),
-            false if certificate.is_some() => return Err(Refusal::malformed("a certificate needs https")),
+            true => Some(self.tls(other, identity)?),
+            false if identity.is_some() => return Err(Refusal::malformed("a certificate needs https")),
             false => None,
         };
         let addresses = self.addresses(other).await?;
         let socket = dial(&addresses, &other.authority).await?;
-        Connection::open(socket, tls.as_ref(), &other.authority).await
+        Ok(Connection::open(socket, tls.as_ref(), &other.authority).await?)
     }
 
     async fn addresses(&self, other: &Other) -> Result<Vec<std::net::SocketAddr>, Refusal> {
@@ -64,26 +55,15 @@ impl Beside {
         if allowed.is_empty() { Err(not_allowed(other)) } else { Ok(allowed) }
     }
 
-    fn tls(&self, other: &Other, certificate: Option<(&[u8], &[u8])>) -> Result<Tls, Refusal> {
+    fn tls(&self, other: &Other, identity: Option<&Identity>) -> Result<Tls, Refusal> {
         let name = match &other.host {
             Host::Address(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| Refusal::malformed(format!("{name:?} is no DNS name")))?,
         };
-        let config = match certificate {
-            Some((certificate, key)) => with_certificate(&self.config, certificate, key)?,
-            None => self.plain()?,
-        };
+        let config = self.trust.client(identity);
+        let config =
+            config.map_err(|error| Refusal::bad_gateway(format!("no CA to trust: {error:#}; give one to the agent with --proxy-ca")))?;
         Ok(Tls { config, name })
-    }
-
-    fn plain(&self) -> Result<Arc<ClientConfig>, Refusal> {
-        if let Some(known) = self.tls.get() {
-            return Ok(known.clone());
-        }
-        let made = client_config(&self.config);
-        let made =
-            made.map_err(|error| Refusal::bad_gateway(format!("no CA to trust: {error:#}; give one to the agent with --proxy-ca")))?;
-        Ok(self.tls.get_or_init(|| Arc::new(made)).clone())
     }
 }
 
@@ -92,12 +72,4 @@ fn not_allowed(other: &Other) -> Refusal {
     Refusal::forbidden(format!(
         "{authority} may not be reached through this agent; whoever runs it may allow it with --proxy-allow, but not link-local and metadata addresses"
     ))
-}
-
-fn roots(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
-    let shown = || format!("CA file {}", path.display());
-    let found = CertificateDer::pem_file_iter(path).with_context(shown)?;
-    let found: Vec<Vec<u8>> = found.map(|one| one.map(|one| one.to_vec())).collect::<Result<_, _>>().with_context(shown)?;
-    anyhow::ensure!(!found.is_empty(), "{}: no certificate in it", shown());
-    Ok(found)
 }

@@ -1,20 +1,16 @@
 //! Requests that come over the bus, performed on the member's own API server, or on what the member's owner has allowed beside it.
 //!
-//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform`, `answer` and `tunnel` do, over the connections of
-//! `server` and `beside`. Nothing is remembered, nothing is repeated: a request is sent at most once.
+//! One task a stream. `request`, `identity`, `allow` and `deny` decide and do nothing; `perform`, `answer` and `tunnel` do, over connections
+//! to the API server and those of `beside`. Nothing is remembered, nothing is repeated: a request is sent at most once.
 
 mod allow;
 mod answer;
 mod beside;
-mod body;
-mod connection;
 mod deny;
 mod identity;
 mod perform;
-mod pool;
 mod refusal;
 mod request;
-mod server;
 mod settings;
 mod tunnel;
 
@@ -29,11 +25,13 @@ pub use deny::Deny;
 pub use perform::Performer;
 pub use settings::{AT_ONCE, Settings};
 
+use crate::apiserver::IDLE_TIMEOUT;
+
 /// Performs what the hub asks for until `stop`; streams that are open then are reset.
 pub async fn run(endpoint: Endpoint, performer: Performer, stop: CancellationToken) {
     let performer = Arc::new(performer);
     let mut streams = JoinSet::new();
-    let mut sweep = tokio::time::interval(pool::IDLE_TIMEOUT);
+    let mut sweep = tokio::time::interval(IDLE_TIMEOUT);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,

@@ -14,16 +14,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::answer::{broken, drain, refuse, relay, response_head, say, upgraded};
 use super::beside::Beside;
-use super::body::{self, RequestBody};
-use super::connection::{Connection, Unanswered};
 use super::deny::{Asker, Deny, denied};
 use super::identity::{Credentials, credentials};
-use super::pool::Pool;
 use super::refusal::Refusal;
 use super::request::{Checked, Other, Place, check, has_dot_segments};
-use super::server::{As, Server};
 use super::settings::Settings;
 use super::tunnel;
+use crate::apiserver::{Access, As, Connection, Identity as Certificate, Pool, RequestBody, Server, Unanswered, channel, send};
 
 /// How long a hub may take to say what it wants of a stream that it has opened.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +45,7 @@ struct Job {
 /// Over which connection it is sent.
 enum Route {
     Server(As),
-    Beside { other: Other, certificate: Option<(Vec<u8>, Vec<u8>)> },
+    Beside { other: Other, certificate: Option<Certificate> },
 }
 
 impl Performer {
@@ -56,9 +53,9 @@ impl Performer {
     ///
     /// # Errors
     /// What of the member's credentials or the settings can't be used.
-    pub fn new(config: kube::Config, settings: &Settings) -> anyhow::Result<Performer> {
+    pub fn new(access: Access, settings: &Settings) -> anyhow::Result<Performer> {
         let beside = Beside::new(settings.allow.clone(), settings.ca.as_deref())?;
-        Ok(Performer { server: Server::new(config)?, beside, deny: settings.deny.clone(), at_once: settings.at_once })
+        Ok(Performer { server: Server::new(access)?, beside, deny: settings.deny.clone(), at_once: settings.at_once })
     }
 
     /// Closes connections that have waited too long.
@@ -148,9 +145,12 @@ impl Performer {
         let route = match (place, credentials) {
             (Place::Api, Credentials::Agent) => Route::Server(As::Agent),
             (Place::Api, Credentials::Caller) => Route::Server(As::Caller),
-            (Place::Api, Credentials::Certificate { certificate, key }) => Route::Server(self.server.with_certificate(&certificate, &key)?),
+            (Place::Api, Credentials::Certificate { .. }) if !self.server.is_tls() => {
+                return Err(Refusal::malformed("a certificate needs TLS, which the member's API server does not speak"));
+            }
+            (Place::Api, Credentials::Certificate { certificate, key }) => Route::Server(As::Certificate(callers(&certificate, &key)?)),
             (Place::Other(other), Credentials::Certificate { certificate, key }) => {
-                Route::Beside { other, certificate: Some((certificate, key)) }
+                Route::Beside { other, certificate: Some(callers(&certificate, &key)?) }
             }
             (Place::Other(other), _) => Route::Beside { other, certificate: None },
         };
@@ -160,7 +160,7 @@ impl Performer {
             _ => headers.extend(more),
         }
         if matches!(route, Route::Server(As::Agent))
-            && let Some(authorization) = self.server.authorization().await?
+            && let Some(authorization) = self.server.authorization().await.map_err(unrenewed)?
         {
             headers.insert(header::AUTHORIZATION, authorization);
         }
@@ -181,7 +181,7 @@ impl Performer {
                 Err(_) => return,
             }
         }
-        let (feed, body) = body::channel(length);
+        let (feed, body) = channel(length);
         let pool = if job.is_upgrade { None } else { self.pool(&job.route) };
         let request = job.head.map(|()| body);
         let answer = async {
@@ -197,7 +197,7 @@ impl Performer {
 
     /// A request to go over to another protocol, on a connection of its own.
     async fn upgrade(&self, mut stream: Stream, job: Job) {
-        let (_, body) = body::channel(Some(0));
+        let (_, body) = channel(Some(0));
         let request = job.head.map(|()| body);
         let (response, connection) = match self.send(&job.route, None, request).await {
             Ok(answered) => answered,
@@ -234,30 +234,24 @@ impl Performer {
         pool: Option<&Pool>,
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Connection), Refusal> {
-        let mut request = request;
-        while let Some(mut connection) = pool.and_then(Pool::take) {
-            match connection.send(request).await {
-                Ok(response) => return Ok((response, connection)),
-                // It was being closed.
-                Err(Unanswered::Unsent(back)) => request = *back,
-                Err(Unanswered::Broken(error)) => return Err(broken(&error)),
-            }
-        }
-        let mut connection = match route {
-            Route::Server(credentials) => self.server.connect(credentials).await?,
-            Route::Beside { other, certificate } => {
-                let pair = certificate.as_ref().map(|(certificate, key)| (certificate.as_slice(), key.as_slice()));
-                self.beside.connect(other, pair).await?
-            }
+        let connected = async || match route {
+            Route::Server(credentials) => Ok(self.server.connect(credentials).await?),
+            Route::Beside { other, certificate } => self.beside.connect(other, certificate.as_ref()).await,
         };
-        match connection.send(request).await {
-            Ok(response) => Ok((response, connection)),
-            Err(Unanswered::Unsent(_)) => {
-                Err(Refusal::unavailable("the server closed the connection before the request was sent; try again"))
-            }
-            Err(Unanswered::Broken(error)) => Err(broken(&error)),
-        }
+        send(pool, request, connected).await?.map_err(|unanswered| match unanswered {
+            Unanswered::Unsent(_) => Refusal::unavailable("the server closed the connection before the request was sent; try again"),
+            Unanswered::Broken(error) => broken(&error),
+        })
     }
+}
+
+fn callers(certificate: &[u8], key: &[u8]) -> Result<Certificate, Refusal> {
+    Certificate::new(certificate, key)
+        .map_err(|error| Refusal::malformed(format!("the caller's certificate or key can't be used: {error:#}")))
+}
+
+fn unrenewed(why: String) -> Refusal {
+    Refusal::unavailable(format!("the agent's own credentials can't be renewed: {why}"))
 }
 
 /// Who asks, as far as the agent knows.

@@ -4,6 +4,8 @@ use bus_schema::message::stream::{Header, ResponseHead};
 use bytes::Bytes;
 use http::StatusCode;
 
+use crate::apiserver::Unconnected;
+
 /// Why a request was not performed, or brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -62,6 +64,15 @@ impl Refusal {
             StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
             StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
             _ => "InternalError",
+        }
+    }
+}
+
+impl From<Unconnected> for Refusal {
+    fn from(why: Unconnected) -> Refusal {
+        match why {
+            Unconnected::Unreachable(why) => Refusal::unavailable(why),
+            Unconnected::Untrusted(why) => Refusal::bad_gateway(why),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Alone {
 }
 
 async fn run(folder: PathBuf, stop: CancellationToken) {
-    let api = connect(&Source::Kubeconfig(support::member().kubeconfig.clone())).await.expect("kubeconfig is good");
+    let api = connect(&Source::Kubeconfig(support::member().kubeconfig.clone())).expect("kubeconfig is good");
     let (cache, state) = Cache::open(&folder).expect("the cache opens");
     let (frames, _frames) = mpsc::channel(1);
     let (tasks, todo) = mpsc::unbounded_channel();

@@ -116,7 +116,7 @@ async fn an_unreachable_server_says_nothing_about_the_object() {
     let port: String = text[at..].chars().take_while(char::is_ascii_digit).collect();
     let path = support::member().dir.join("closed.kubeconfig");
     std::fs::write(&path, text.replace(&port, &support::free_port().to_string())).expect("written");
-    let api = connect(&Source::Kubeconfig(path)).await.expect("no network is needed");
+    let api = connect(&Source::Kubeconfig(path)).expect("no network is needed");
     let object = config_map("default", "c", json!({}));
     let (id, version) = identify(&object);
     let discovery = Discovery::new(api.clone());

@@ -90,7 +90,7 @@ async fn work(
     tasks: mpsc::UnboundedSender<Task>,
     stop: CancellationToken,
 ) {
-    let api = connect(&Source::Kubeconfig(support::member().kubeconfig.clone())).await.expect("kubeconfig is good");
+    let api = connect(&Source::Kubeconfig(support::member().kubeconfig.clone())).expect("kubeconfig is good");
     let (engine, inputs) = Engine::listened();
     tokio::spawn(play_engine(inputs, known, tasks));
     Member::new(api, adopt).run(engine, todo, stop).await;

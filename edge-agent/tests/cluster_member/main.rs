@@ -34,7 +34,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let source = Source::Kubeconfig(support::member().kubeconfig.clone());
-        let api = connect(&source).await.expect("kubeconfig is good");
+        let api = connect(&source).expect("kubeconfig is good");
         Self { discovery: Discovery::new(api.clone()), api, inventory: BTreeSet::new() }
     }
 

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode};
+use edge_agent::apiserver::Access;
 use edge_agent::cluster::api::Api;
 use edge_agent::cluster::delete::{Deleted, Why};
 use edge_agent::cluster::discovery::Discovery;
 use edge_agent::cluster::object::{ObjectId, Origin};
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::{World, config_map, support};
 
@@ -27,7 +29,11 @@ impl World {
         let real = kube::Client::try_from(config).expect("client");
         let seen = Arc::new(AtomicUsize::new(0));
         let router = Router::new().fallback(move |request: Request<Body>| forward(real.clone(), request, hook, seen));
-        let api = Api::new(kube::Client::new(router, "default"), self.api.url().to_owned());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let access = Access::to(&format!("http://{address}")).expect("a URL");
+        let api = Api::new(access).expect("no network is needed");
         Self { discovery: Discovery::new(api.clone()), api, inventory: self.inventory }
     }
 }

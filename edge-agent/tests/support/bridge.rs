@@ -1,6 +1,7 @@
 //! Both ends of a link in one process: the test speaks as the hub, the agent's performer answers.
 
 use bus_schema::message::stream::{Header, RequestHead, ResponseHead, User, request_head::Identity};
+use edge_agent::apiserver::Access;
 use edge_agent::proxy::{self, Performer, Settings};
 use streams::{Endpoint, Limits, Role, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,10 +15,10 @@ pub struct Bridge {
 
 impl Bridge {
     /// A performer for this API server, behind a link.
-    pub fn new(config: kube::Config, settings: Settings) -> Bridge {
+    pub fn new(access: Access, settings: Settings) -> Bridge {
         // As the agent's start does.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let performer = Performer::new(config, &settings).expect("the settings are good");
+        let performer = Performer::new(access, &settings).expect("the settings are good");
         let (hub, agent) = (Endpoint::new(Role::Hub, Limits::default()), Endpoint::new(Role::Agent, Limits::default()));
         let stop = CancellationToken::new();
         tokio::spawn(proxy::run(agent.clone(), performer, stop.clone()));
@@ -29,7 +30,7 @@ impl Bridge {
     #[allow(dead_code)] // not by every test program
     /// A performer whose API server is a plain one at this port of loopback.
     pub fn to_port(port: u16, settings: Settings) -> Bridge {
-        Bridge::new(kube::Config::new(format!("http://127.0.0.1:{port}").parse().expect("a URL")), settings)
+        Bridge::new(Access::to(&format!("http://127.0.0.1:{port}")).expect("a URL"), settings)
     }
 
     /// Sends a request and its whole body.

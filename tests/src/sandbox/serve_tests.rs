@@ -17,7 +17,7 @@ use crate::sandbox::Sandbox;
 async fn sandbox() -> (Api, Discovery, Scratch) {
     let scratch = Scratch::create("sandbox").unwrap();
     let sandbox = Sandbox::open(scratch.path()).await.unwrap();
-    let api = connect::connect(&Source::Kubeconfig(sandbox.kubeconfig().to_owned())).await.unwrap();
+    let api = connect::connect(&Source::Kubeconfig(sandbox.kubeconfig().to_owned())).unwrap();
     tokio::spawn(sandbox.serve());
     (api.clone(), Discovery::new(api), scratch)
 }

@@ -1,4 +1,4 @@
-//! The body of a request, fed from the hub's stream as fast as the server takes it.
+//! The body of a request: whole, or fed from the hub's stream as fast as the server takes it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 /// Bytes that are read at once.
 const CHUNK: usize = 16 << 10;
 
-/// What hyper reads; its other end is a [`Feed`].
+/// What hyper reads; its other end may be a [`Feed`].
 pub struct RequestBody {
+    whole: Option<Bytes>,
     chunks: Option<mpsc::Receiver<io::Result<Bytes>>>,
     length: Option<u64>,
 }
@@ -28,10 +29,17 @@ pub struct Feed {
 /// A body of `length` bytes, or of as many as come.
 pub fn channel(length: Option<u64>) -> (Feed, RequestBody) {
     if length == Some(0) {
-        return (Feed { chunks: None, left: length }, RequestBody { chunks: None, length });
+        return (Feed { chunks: None, left: length }, RequestBody::from(Bytes::new()));
     }
     let (sender, receiver) = mpsc::channel(1);
-    (Feed { chunks: Some(sender), left: length }, RequestBody { chunks: Some(receiver), length })
+    (Feed { chunks: Some(sender), left: length }, RequestBody { whole: None, chunks: Some(receiver), length })
+}
+
+impl From<Bytes> for RequestBody {
+    fn from(whole: Bytes) -> RequestBody {
+        let length = Some(whole.len() as u64);
+        RequestBody { whole: Some(whole).filter(|whole| !whole.is_empty()), chunks: None, length }
+    }
 }
 
 impl Feed {
@@ -89,12 +97,15 @@ impl Body for RequestBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(whole) = self.whole.take() {
+            return Poll::Ready(Some(Ok(Frame::data(whole))));
+        }
         let Some(chunks) = &mut self.chunks else { return Poll::Ready(None) };
         chunks.poll_recv(context).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_none()
+        self.whole.is_none() && self.chunks.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -19,11 +19,10 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::body::RequestBody;
-use super::refusal::Refusal;
 use crate::cluster::failure::chain;
 
-/// Longest wait for TCP, and again for TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for TCP, again for a proxy, and again for TLS.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a head that a server may answer with, and so of a connection's read buffer.
 const MAX_ANSWER_HEAD: usize = 64 << 10;
 /// A server that has vanished is noticed after 30 s and three probes, 10 s apart: watches and shells may be silent for hours.
@@ -49,6 +48,17 @@ pub struct Connection {
     _task: AbortOnDropHandle<()>,
 }
 
+/// Why no connection came about, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unconnected {
+    /// Nothing was sent.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Somebody answered, and is not believed.
+    #[error("{0}")]
+    Untrusted(String),
+}
+
 /// Why a request was not answered.
 pub enum Unanswered {
     /// It never left, and is given back.
@@ -61,13 +71,13 @@ impl Connection {
     /// Shakes hands over an open socket; `shown` is what the server is called in errors.
     ///
     /// # Errors
-    /// In words: not reachable, or not trusted.
-    pub async fn open(socket: TcpStream, tls: Option<&Tls>, shown: &str) -> Result<Connection, Refusal> {
+    /// Not reachable, or not trusted.
+    pub async fn open(socket: TcpStream, tls: Option<&Tls>, shown: &str) -> Result<Connection, Unconnected> {
         let io = secure(socket, tls, shown).await?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_ANSWER_HEAD);
         let handshake = builder.handshake(TokioIo::new(io)).await;
-        let (sender, connection) = handshake.map_err(|error| Refusal::unavailable(format!("{shown}: {}", chain(&error))))?;
+        let (sender, connection) = handshake.map_err(|error| Unconnected::Unreachable(format!("{shown}: {}", chain(&error))))?;
         let task = tokio::spawn(async move {
             // How it ended is told by the request that it ended with.
             let _ = connection.with_upgrades().await;
@@ -97,8 +107,8 @@ impl Connection {
 /// Connects to the first of these addresses that answers.
 ///
 /// # Errors
-/// In words, none does.
-pub async fn dial(addresses: &[std::net::SocketAddr], shown: &str) -> Result<TcpStream, Refusal> {
+/// None does.
+pub async fn dial(addresses: &[std::net::SocketAddr], shown: &str) -> Result<TcpStream, Unconnected> {
     let mut why = format!("{shown} has no address");
     for address in addresses {
         match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -110,7 +120,7 @@ pub async fn dial(addresses: &[std::net::SocketAddr], shown: &str) -> Result<Tcp
             Err(_) => why = format!("{shown} can't be reached at {address}: no answer in {} s", CONNECT_TIMEOUT.as_secs()),
         }
     }
-    Err(Refusal::unavailable(why))
+    Err(Unconnected::Unreachable(why))
 }
 
 fn prepare(socket: &TcpStream) {
@@ -120,19 +130,19 @@ fn prepare(socket: &TcpStream) {
     let _ = socket2::SockRef::from(socket).set_tcp_keepalive(&keepalive);
 }
 
-async fn secure(socket: TcpStream, tls: Option<&Tls>, shown: &str) -> Result<BoxIo, Refusal> {
+async fn secure(socket: TcpStream, tls: Option<&Tls>, shown: &str) -> Result<BoxIo, Unconnected> {
     let Some(tls) = tls else { return Ok(Box::new(socket)) };
     let handshake = TlsConnector::from(tls.config.clone()).connect(tls.name.clone(), socket);
     match tokio::time::timeout(CONNECT_TIMEOUT, handshake).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(unsecured(&error, shown)),
-        Err(_) => Err(Refusal::unavailable(format!("{shown}: no TLS answer in {} s", CONNECT_TIMEOUT.as_secs()))),
+        Err(_) => Err(Unconnected::Unreachable(format!("{shown}: no TLS answer in {} s", CONNECT_TIMEOUT.as_secs()))),
     }
 }
 
-fn unsecured(error: &io::Error, shown: &str) -> Refusal {
+fn unsecured(error: &io::Error, shown: &str) -> Unconnected {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(why)) => Refusal::bad_gateway(format!("{shown}: its certificate is not trusted: {why}")),
-        _ => Refusal::unavailable(format!("{shown}: {}", chain(error))),
+        Some(rustls::Error::InvalidCertificate(why)) => Unconnected::Untrusted(format!("{shown}: its certificate is not trusted: {why}")),
+        _ => Unconnected::Unreachable(format!("{shown}: {}", chain(error))),
     }
 }
