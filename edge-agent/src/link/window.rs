@@ -84,7 +84,8 @@ mod tests {
         assert!((75_000..90_000).contains(&megabit), "{megabit}");
         let ten = bound(&mut window, 1_250_000, round_trip, &mut now);
         assert!((750_000..900_000).contains(&ten), "{ten}");
-        assert_eq!(bound(&mut window, 10_000, round_trip, &mut now), LEAST);
+        let least = bound(&mut window, 10_000, round_trip, &mut now);
+        assert!((LEAST..=LEAST * 9 / 8).contains(&least), "{least}");
         let again = bound(&mut window, 125_000, round_trip, &mut now);
         assert!((75_000..90_000).contains(&again), "{again}");
     }
