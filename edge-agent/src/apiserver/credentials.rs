@@ -16,6 +16,8 @@ use super::tls::Identity;
 const AGAIN: Duration = Duration::from_secs(60);
 /// So long before its end a plugin's token is replaced.
 const EARLY: Duration = Duration::from_secs(60);
+/// How long a plugin's token is shown that names no end, unless the server refuses it.
+const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What is shown with a request.
 #[derive(Clone, Debug, Default)]
@@ -106,12 +108,8 @@ impl Credentials {
             return Ok(Held { shown, until: after_reading(&self.user) });
         };
         let printed = plugin.run().await?;
-        let until = match printed.good_for(SystemTime::now())? {
-            Some(left) => Until::Then(Instant::now() + left.saturating_sub(EARLY)),
-            // Until the server refuses it.
-            None => Until::Then(Instant::now() + Duration::from_secs(365 * 24 * 3600)),
-        };
-        Ok(Held { shown: with_printed(shown(&self.user)?, &printed)?, until })
+        let left = printed.good_for(SystemTime::now())?.map_or(ENDLESS, |left| left.saturating_sub(EARLY).min(ENDLESS));
+        Ok(Held { shown: with_printed(shown(&self.user)?, &printed)?, until: Until::Then(Instant::now() + left) })
     }
 }
 
