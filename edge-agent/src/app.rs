@@ -65,7 +65,7 @@ pub fn main(flags: &Flags) -> ExitCode {
 
 /// Takes as many descriptors as the system gives, and says where they are too few for what was asked for.
 fn take_descriptors(config: &Config) {
-    let (allowed, needed) = (watchdog::descriptors::raise(), config.proxy_streams as u64 + OWN_DESCRIPTORS);
+    let (allowed, needed) = (system::descriptors::raise(), config.proxy_streams as u64 + OWN_DESCRIPTORS);
     if allowed < needed {
         let streams = config.proxy_streams;
         tracing::warn!("{allowed} descriptors are allowed, and --proxy-streams {streams} may need {needed}: raise the limit (ulimit -n)");

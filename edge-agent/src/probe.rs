@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use system::notify;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -37,7 +38,7 @@ impl Probe {
     /// The cluster has joined, and this engine runs.
     pub fn joined(&self, engine: Engine) {
         let _ = self.engine.set(engine);
-        watchdog::tell("STATUS=joined");
+        notify::tell("STATUS=joined");
     }
 
     /// Whether the agent works, while it waits to join too.
@@ -64,11 +65,11 @@ impl Probe {
 
 /// Tells the service manager that the agent lives, as often as it wants to hear.
 pub async fn keep_alive(probe: Probe) {
-    watchdog::tell(watchdog::READY);
-    let Some(interval) = watchdog::interval() else { return };
+    notify::tell(notify::READY);
+    let Some(interval) = notify::interval() else { return };
     loop {
         if probe.is_alive().await {
-            watchdog::tell(watchdog::ALIVE);
+            notify::tell(notify::ALIVE);
         }
         tokio::time::sleep(interval).await;
     }

@@ -1,22 +1,23 @@
 //! What systemd is told while the hub runs: that it is up, and that its store still commits.
 
+use system::notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{Store, StoreError};
 
 /// Tells it until the hub stops; a disk that is stuck is not alive.
 pub async fn keep(store: Store, stop: CancellationToken) {
-    watchdog::tell(watchdog::READY);
-    let Some(interval) = watchdog::interval() else { return stop.cancelled().await };
+    notify::tell(notify::READY);
+    let Some(interval) = notify::interval() else { return stop.cancelled().await };
     let beat = async {
         loop {
             match store.write(|_| Ok::<(), StoreError>(())).await {
-                Ok(()) => watchdog::tell(watchdog::ALIVE),
+                Ok(()) => notify::tell(notify::ALIVE),
                 Err(error) => tracing::error!("the store does not commit: {error}"),
             }
             tokio::time::sleep(interval).await;
         }
     };
     stop.run_until_cancelled(beat).await;
-    watchdog::tell(watchdog::STOPPING);
+    notify::tell(notify::STOPPING);
 }

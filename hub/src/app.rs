@@ -52,7 +52,7 @@ pub fn main(flags: &Flags) -> ExitCode {
         return cli::print("clusternet-hub", cli::run(&config, command));
     }
     telemetry::init(&config);
-    let descriptors = watchdog::descriptors::raise();
+    let descriptors = system::descriptors::raise();
     tracing::debug!(descriptors, "as many as the system allows");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the system gives a runtime its threads and sockets");

@@ -1,7 +1,8 @@
 //! How soon a connection that has died without a word is noticed: within seconds while streams carry bytes, cheaply otherwise.
 //!
 //! The kernel does the asking: keep-alive probes of 104 bytes with their answer, and an end to waiting for what is not acknowledged
-//! (TCP_USER_TIMEOUT, RFC 5482).
+//! (TCP_USER_TIMEOUT, RFC 5482). That end comes at a retransmission, and those are 0.2, 0.4, 0.8, 1.6, 3.2 s apart, so a busy link's
+//! silence is looked at as well.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ const BUSY_ASK: Duration = Duration::from_secs(1);
 const BUSY_DEAD: Duration = Duration::from_secs(3);
 /// Round trips that the answer of a busy peer may take: on a link that crawls one is longer than `BUSY_DEAD`.
 const BUSY_ROUND_TRIPS: u32 = 4;
+
+/// How often the silence of a busy link is looked at.
+const BUSY_LOOK: Duration = Duration::from_millis(500);
 
 /// The same for streams that are open and quiet: 7 bytes a second.
 const OPEN_ASK: Duration = Duration::from_secs(15);
@@ -43,37 +47,56 @@ pub struct Attention {
     level: Level,
     /// When a stream last carried something, or was found to be quiet.
     since: Instant,
+    /// From when on the level's questions are asked.
+    entered: Instant,
+    looked: Instant,
     round_trip: Duration,
 }
 
 impl Attention {
     /// For a connection whose handshake took `round_trip`; `awaited` when streams waited for it.
     pub fn new(round_trip: Duration, awaited: bool, now: Instant) -> Attention {
-        Attention { level: if awaited { Level::Busy } else { Level::Idle }, since: now, round_trip }
+        let level = if awaited { Level::Busy } else { Level::Idle };
+        Attention { level, since: now, entered: now, looked: now, round_trip }
     }
 
     /// A stream has carried something; returns what is to change.
     pub fn carried(&mut self, now: Instant) -> Option<Patience> {
         self.since = now;
-        self.enter(Level::Busy)
+        self.enter(Level::Busy, now)
     }
 
     /// When to call [`Attention::look`].
     pub fn due(&self) -> Option<Instant> {
-        (self.level != Level::Idle).then(|| self.since + BUSY)
+        match self.level {
+            Level::Idle => None,
+            Level::Open => Some(self.since + BUSY),
+            Level::Busy => Some((self.since + BUSY).min(self.looked + BUSY_LOOK)),
+        }
     }
 
     /// Looks again, while `streams` are open; returns what is to change.
     pub fn look(&mut self, streams: usize, now: Instant) -> Option<Patience> {
+        self.looked = now;
         if now < self.since + BUSY {
             return None;
         }
         self.since = now;
-        self.enter(if streams > 0 { Level::Open } else { Level::Idle })
+        self.enter(if streams > 0 { Level::Open } else { Level::Idle }, now)
     }
 
-    fn enter(&mut self, level: Level) -> Option<Patience> {
-        (std::mem::replace(&mut self.level, level) != level).then(|| self.patience())
+    fn enter(&mut self, level: Level, now: Instant) -> Option<Patience> {
+        if self.level == level {
+            return None;
+        }
+        (self.level, self.entered, self.looked) = (level, now, now);
+        Some(self.patience())
+    }
+
+    /// Silence of the peer that shows now that it is gone: it has been asked for so long.
+    pub fn too_silent(&self, now: Instant) -> Option<Duration> {
+        let Patience { ask, dead } = self.patience();
+        (ask.is_some() && now >= self.entered + dead).then_some(dead)
     }
 
     pub fn patience(&self) -> Patience {
@@ -101,13 +124,24 @@ mod tests {
         assert_eq!(attention.carried(start), Some(busy));
         assert_eq!(attention.carried(start + BUSY / 2), None);
         assert_eq!(attention.look(1, start + BUSY), None, "it has carried something since");
-        assert_eq!(attention.due(), Some(start + BUSY / 2 + BUSY));
+        assert_eq!(attention.due(), Some(start + BUSY + BUSY_LOOK));
         let quiet = start + 2 * BUSY;
         assert_eq!(attention.look(1, quiet), Some(Patience { ask: Some(OPEN_ASK), dead: OPEN_DEAD }));
         assert_eq!(attention.look(1, quiet + BUSY), None);
         assert_eq!(attention.carried(quiet + BUSY), Some(busy));
         assert_eq!(attention.look(0, quiet + 2 * BUSY), Some(Patience { ask: None, dead: DEAD }));
         assert_eq!(attention.due(), None);
+    }
+
+    #[test]
+    fn silence_counts_from_when_it_was_asked_about() {
+        let start = Instant::now();
+        let mut attention = Attention::new(Duration::from_millis(20), false, start);
+        assert_eq!(attention.too_silent(start + DEAD), None, "nobody has asked");
+        let busy = start + DEAD;
+        attention.carried(busy);
+        assert_eq!((attention.due(), attention.too_silent(busy)), (Some(busy + BUSY_LOOK), None));
+        assert_eq!(attention.too_silent(busy + BUSY_DEAD), Some(BUSY_DEAD));
     }
 
     #[test]

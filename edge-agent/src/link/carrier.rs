@@ -15,7 +15,6 @@ use super::attention::Patience;
 use super::dial::{Connection, LinkError, say};
 use super::pace::Pace;
 use super::pings::{Due, KEEP_ALIVE, Pings};
-use super::window::Window;
 use crate::engine::{Engine, Input};
 
 /// Carries frames between a connection, the engine and the streams.
@@ -31,7 +30,6 @@ pub struct Carrier<'a> {
     coming: usize,
     pace: Pace,
     pings: Pings,
-    window: Window,
 }
 
 /// Who made a packet.
@@ -46,7 +44,6 @@ impl<'a> Carrier<'a> {
     pub fn new(sid: Sid, engine: &'a Engine, streams: &'a Endpoint, connection: Connection) -> Carrier<'a> {
         let up = Topic::Main(sid, Direction::Up).to_string();
         let now = Instant::now();
-        let round_trip = connection.round_trip;
         Carrier {
             engine,
             streams,
@@ -57,7 +54,6 @@ impl<'a> Carrier<'a> {
             coming: 0,
             pace: Pace::default(),
             pings: Pings::new(now),
-            window: Window::new(round_trip, now),
         }
     }
 
@@ -117,9 +113,6 @@ impl<'a> Carrier<'a> {
 
     fn send(&mut self, from: From, frame: Vec<u8>) -> Result<(), LinkError> {
         let now = Instant::now();
-        if let Some(bytes) = self.window.carried(frame.len(), now) {
-            self.connection.socket.hold(bytes);
-        }
         self.pace.sending(frame.len(), now);
         self.pings.sent(now);
         self.sending = Some(from);
@@ -143,6 +136,9 @@ impl<'a> Carrier<'a> {
         let now = Instant::now();
         let patience = self.connection.attention.look(self.streams.counts().streams, now);
         self.be(patience);
+        if let Some(limit) = self.connection.attention.too_silent(now).filter(|limit| self.connection.socket.silence() >= *limit) {
+            return Err(LinkError::Silent(limit));
+        }
         let came = self.connection.packets.read_buffer().len();
         if std::mem::replace(&mut self.coming, came) != came {
             self.pings.heard(now);

@@ -12,6 +12,7 @@ use rumqttc::mqttbytes::v4::{Codec, Connect, ConnectReturnCode, Packet, Subscrib
 use rumqttc::mqttbytes::{self, QoS};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use system::bounded::Bounded;
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -34,7 +35,8 @@ const PUBLISH_FIELDS: usize = 64;
 /// The one packet of ours that is answered with an id.
 const SUBSCRIBE_ID: u16 = 1;
 
-type Stream = Either<TlsStream<TcpStream>, TcpStream>;
+type Wire = Bounded<TcpStream>;
+type Stream = Either<TlsStream<Wire>, Wire>;
 type Packets = FramedRead<ReadHalf<Stream>, Codec>;
 type Out = FramedWrite<WriteHalf<Stream>, Codec>;
 
@@ -96,9 +98,10 @@ pub async fn dial(address: &Address, tls: Option<Arc<ClientConfig>>, sid: Sid, a
         let socket = Socket::prepare(&tcp)?;
         let attention = Attention::new(handshake, attempt.awaited, connected);
         socket.be(attention.patience());
+        let wire = Bounded::new(tcp);
         let stream = match tls {
-            None => Either::Right(tcp),
-            Some(client) => Either::Left(TlsConnector::from(client).connect(server_name(address)?, tcp).await?),
+            None => Either::Right(wire),
+            Some(client) => Either::Left(TlsConnector::from(client).connect(server_name(address)?, wire).await?),
         };
         let (packets, out) = framed(stream);
         let mut connection = Connection { packets, out, socket, attention, round_trip: handshake };

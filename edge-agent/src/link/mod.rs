@@ -11,7 +11,6 @@ mod pace;
 mod pings;
 mod refusal;
 mod socket;
-mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use system::tcp;
 use tokio::net::TcpStream;
 
 use super::attention::Patience;
@@ -25,19 +27,13 @@ impl Socket {
     /// The process has no descriptor left.
     pub fn prepare(stream: &TcpStream) -> io::Result<Socket> {
         let socket = Socket(stream.as_fd().try_clone_to_owned()?);
-        stream.set_nodelay(true)?;
-        // A kernel that does not know it queues more, and all else works.
-        if let Err(error) = SockRef::from(&socket.0).set_tcp_notsent_lowat(NOTSENT_LOWAT) {
-            tracing::debug!(%error, "TCP_NOTSENT_LOWAT was not taken");
-        }
+        tcp::keep_little_unsent(&socket.0, NOTSENT_LOWAT);
         Ok(socket)
     }
 
-    /// Bounds what may be on its way to the peer.
-    pub fn hold(&self, bytes: usize) {
-        // The kernel doubles it, and counts what it keeps beside the bytes, about a third of them.
-        let told = SockRef::from(&self.0).set_send_buffer_size(bytes * 2 / 3);
-        told.unwrap_or_else(|error| tracing::debug!(%error, "SO_SNDBUF was not taken"));
+    /// How long the peer has said nothing; zero where the kernel does not know.
+    pub fn silence(&self) -> Duration {
+        tcp::seen(&self.0).map_or(Duration::ZERO, |seen| seen.silence)
     }
 
     /// Says when the peer is to be asked whether it is there, and when it is given up.
@@ -46,7 +42,7 @@ impl Socket {
         let asked = match patience.ask {
             None => socket.set_keepalive(false),
             Some(ask) => {
-                let pause = (patience.dead.saturating_sub(ask) / QUESTIONS).max(std::time::Duration::from_secs(1));
+                let pause = (patience.dead.saturating_sub(ask) / QUESTIONS).max(Duration::from_secs(1));
                 socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(ask).with_interval(pause))
             }
         };

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use system::tcp;
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use super::counters::count;
@@ -41,7 +42,7 @@ pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared:
             continue;
         }
         let Some(place) = place(&shared, peer) else { continue };
-        prepare(&socket, shared.config.notsent_lowat);
+        tcp::keep_little_unsent(&socket, shared.config.notsent_lowat);
         let connection = connection::arrive(socket, peer, place, transport.clone(), shared.clone());
         shared.tasks.spawn_on(connection, shared.front.strangers());
     }
@@ -60,13 +61,5 @@ fn place(shared: &Shared, peer: SocketAddr) -> Option<Place> {
             count(&shared.counters.turned_away);
             None
         }
-    }
-}
-
-/// Keeps the kernel from hoarding what the sender would rather decide late.
-fn prepare(socket: &TcpStream, notsent_lowat: u32) {
-    let tuned = socket.set_nodelay(true).and_then(|()| socket2::SockRef::from(socket).set_tcp_notsent_lowat(notsent_lowat));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "a socket could not be tuned; it works, with larger buffers");
     }
 }

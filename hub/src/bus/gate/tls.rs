@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use system::bounded::Bounded;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -120,14 +121,14 @@ impl Current {
 }
 
 impl Transport for Tls {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Bounded<TcpStream>>;
     const SECURE: bool = true;
 
     async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {
         speaks_tls(&socket).await?;
         let acceptor = TlsAcceptor::from(self.config());
         // Boxed, so that who says nothing holds no room for a handshake.
-        let stream = Box::pin(acceptor.accept_with(socket, |connection| connection.set_buffer_limit(Some(WRITE_BUFFER)))).await?;
+        let stream = Box::pin(acceptor.accept_with(Bounded::new(socket), |connection| connection.set_buffer_limit(Some(WRITE_BUFFER)))).await?;
         let connection = stream.get_ref().1;
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         let shown = shown.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no client certificate"))?;

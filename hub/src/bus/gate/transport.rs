@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 
+use system::bounded::Bounded;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -31,10 +32,10 @@ pub trait Transport: Send + Sync + 'static {
 pub struct Plain;
 
 impl Transport for Plain {
-    type Stream = TcpStream;
+    type Stream = Bounded<TcpStream>;
     const SECURE: bool = false;
 
-    async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<TcpStream>> {
-        Ok(Accepted { stream: socket, identity: PeerIdentity::Anonymous, resumed: false })
+    async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {
+        Ok(Accepted { stream: Bounded::new(socket), identity: PeerIdentity::Anonymous, resumed: false })
     }
 }

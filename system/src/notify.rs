@@ -1,9 +1,5 @@
-//! What a service and its system say to each other.
-//!
 //! What systemd is told, by one datagram each: `sd_notify(3)` without its library. It does nothing where no service manager waits for
-//! word, as in a pod or a terminal. And how many [`descriptors`] the system allows.
-
-pub mod descriptors;
+//! word, as in a pod or a terminal.
 
 use std::ffi::OsStr;
 use std::io;
@@ -56,7 +52,7 @@ mod tests {
     fn a_datagram_arrives_by_path_and_by_abstract_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
-        let name = format!("clusternet-edge-watchdog-{}", std::process::id());
+        let name = format!("clusternet-edge-notify-{}", std::process::id());
         let by_path = UnixDatagram::bind(&path).unwrap();
         let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         for (socket, address) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
