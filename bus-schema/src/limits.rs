@@ -8,6 +8,13 @@ pub const MAX_FRAME: usize = 60 * 1024;
 /// Bytes of the smallest frame that a slow link is asked to carry at once.
 pub const MIN_FRAME: usize = 1024;
 
+/// Bytes of the next frame, at most, where the link drains so many in a second: what it carries in a quarter of one, for so long something
+/// more important waits behind it.
+#[must_use]
+pub fn frame_of(drained: usize) -> usize {
+    (drained / 4).clamp(MIN_FRAME, MAX_FRAME)
+}
+
 /// Bytes of one object that a member takes, unless it announces another limit: what etcd's default request limit leaves of 1.5 MiB.
 pub const MAX_OBJECT: u32 = 1_500_000;
 

@@ -2,7 +2,6 @@
 
 use super::budget::Held;
 use crate::id::Millis;
-use crate::limits::{MAX_FRAME, MIN_FRAME};
 
 /// Bytes of a head (request or answer), encoded: any API server refuses headers of this size.
 pub const MAX_HEAD: usize = 56 * 1024;
@@ -62,12 +61,6 @@ impl Limits {
         let affordable = more <= held.slack(self.total) as u64;
         if carried >= window && affordable { more } else { 0 }
     }
-}
-
-/// Bytes of a frame of streams where the link drains so many in a second: what it carries in a quarter of one, for so long everything else
-/// waits behind it.
-pub fn share_of(drained: usize) -> usize {
-    (drained / 4).clamp(MIN_FRAME, MAX_FRAME)
 }
 
 pub(super) fn short(message: &str) -> String {

@@ -21,7 +21,7 @@ mod say;
 mod timers;
 
 pub use budget::Budget;
-pub use limits::{Limits, MAX_HEAD, share_of};
+pub use limits::{Limits, MAX_HEAD};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -76,7 +76,7 @@ impl<'a> Carrier<'a> {
                 sent?;
                 self.sent().await;
             }
-            next = next(frames, self.streams, self.pace.share()), if idle => {
+            next = next(frames, self.streams, self.pace.frame()), if idle => {
                 let (from, frame) = next.ok_or(LinkError::Stopped)?;
                 self.send(from, frame)?;
             }

@@ -1,12 +1,11 @@
-//! How large the next frame should be: what the link drained in the last second, within the limits of a frame.
+//! How large the next frame should be, by how fast the last ones left.
 
 use std::time::{Duration, Instant};
 
-use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
-use bus_schema::stream::share_of;
+use bus_schema::limits::{MAX_FRAME, MIN_FRAME, frame_of};
 
-/// Before anything was measured: a frame that 2G carries in a second.
-const FIRST: usize = 4 * 1024;
+/// Before anything was measured: a frame of 4 KiB, which 2G carries in a second.
+const FIRST: usize = 16 * 1024;
 
 /// What counts as drained in a second where no limit shows: a quarter of it is the largest frame.
 const MOST: usize = 4 * MAX_FRAME;
@@ -28,14 +27,9 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Bytes of the engine's next frame, at most.
+    /// Bytes of the next frame, at most.
     pub fn frame(&self) -> usize {
-        self.drained.min(MAX_FRAME)
-    }
-
-    /// Bytes of the streams' next frame, at most.
-    pub fn share(&self) -> usize {
-        share_of(self.drained)
+        frame_of(self.drained)
     }
 
     pub fn sending(&mut self, bytes: usize, now: Instant) {
@@ -59,20 +53,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_grow_on_a_quick_link_and_shrink_to_what_a_slow_one_drains_in_a_second() {
+    fn frames_grow_on_a_quick_link_and_shrink_to_what_a_slow_one_drains_in_a_quarter_second() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         for _ in 0..6 {
             pace.sending(100, start);
             pace.drained(start);
         }
-        assert_eq!((pace.frame(), pace.share()), (MAX_FRAME, MAX_FRAME));
+        assert_eq!(pace.frame(), MAX_FRAME);
         pace.sending(60_000, start);
         pace.drained(start + Duration::from_millis(480));
-        assert_eq!((pace.frame(), pace.share()), (MAX_FRAME, 31_250), "1 Mbit/s");
+        assert_eq!(pace.frame(), 31_250, "1 Mbit/s");
         pace.sending(20_000, start);
-        pace.drained(start + Duration::from_secs(10));
-        assert_eq!(pace.frame(), 2_000);
-        pace.sending(2_000, start);
         pace.drained(start + Duration::from_secs(100));
         assert_eq!(pace.frame(), MIN_FRAME);
     }

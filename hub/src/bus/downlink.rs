@@ -1,6 +1,6 @@
 //! The way down to one agent: a small queue in front of the connection's writer.
 //!
-//! Invariants: data waiting here never exceeds what the link takes in a second (or one frame, if the queue was empty); what a full
+//! Invariants: data waiting here never exceeds a frame, as large as suits the link (or one of any size, if the queue was empty); what a full
 //! queue refuses goes back to the caller, who may decide anew what to send; nothing waits before the agent has subscribed.
 //! Replies of the connection itself (CONNACK, PINGRESP, PUBACK) go before data and are bounded apart.
 
@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bus_schema::limits::frame_of;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -19,8 +20,6 @@ use crate::core::contact::Heard;
 
 /// The most data that waits below the sender, and so the largest frame: the portable packet size less topic and header.
 const MAX_QUEUED: usize = 64 * 1024;
-/// The least room of a link that has a rate, so that a crawling link still gets whole small frames.
-const MIN_QUEUED: usize = 1024;
 /// Replies that may wait; a peer that asks faster than it reads is not read meanwhile.
 const MAX_REPLIES: usize = 64;
 
@@ -176,7 +175,7 @@ impl State {
     }
 
     fn fits(&self, len: usize) -> Result<(), SendError> {
-        let limit = self.meter.rate().map_or(MAX_QUEUED, |rate| (rate as usize).clamp(MIN_QUEUED, MAX_QUEUED));
+        let limit = self.meter.rate().map_or(MAX_QUEUED, |rate| frame_of(rate as usize));
         match () {
             () if len > MAX_QUEUED => Err(SendError::TooLarge(len)),
             () if self.closed.is_some() => Err(SendError::Closed),
@@ -370,14 +369,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_link_holds_one_second_of_data() {
+    async fn a_slow_link_holds_a_quarter_of_a_second_of_data() {
         let down = link();
         let mut now = Instant::now();
         for _ in 0..12 {
             now += Duration::from_millis(100);
-            down.0.lock().meter.wrote(200, Duration::from_millis(100), now);
+            down.0.lock().meter.wrote(800, Duration::from_millis(100), now);
         }
-        assert_eq!(down.drain_rate(), Some(2000));
+        assert_eq!(down.drain_rate(), Some(8000));
         for _ in 0..2 {
             down.try_send(Bytes::from(vec![0; 1000])).unwrap();
         }

@@ -241,7 +241,7 @@ impl Task {
         self.report();
     }
 
-    /// Waits until the downlink takes one frame of the size that the link drains in a second.
+    /// Waits until the downlink takes one frame of the size that suits the link.
     async fn ready(&self) -> Result<usize, SendError> {
         match &self.downlink {
             Some(downlink) if self.room.is_none() => {

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_schema::id::Sid;
-use bus_schema::limits::{MAX_FRAME, MIN_FRAME};
-use bus_schema::stream::{Session, share_of};
+use bus_schema::limits::{MAX_FRAME, frame_of};
+use bus_schema::stream::Session;
 use streams::{Budget, Endpoint, Limits, Role};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -117,7 +117,7 @@ impl Drop for Lane {
 async fn carry(endpoint: Endpoint, downlink: Downlink) {
     loop {
         endpoint.wants().await;
-        let frame = share_of(drained(&downlink));
+        let frame = frame_size(&downlink);
         if downlink.ready_for_stream().await.is_err() {
             return;
         }
@@ -128,12 +128,7 @@ async fn carry(endpoint: Endpoint, downlink: Downlink) {
     }
 }
 
-/// Bytes of the next frame: what the link drains in a second, within the limits of a frame.
+/// Bytes of the next frame, at most, as far as the link is known.
 pub fn frame_size(downlink: &Downlink) -> usize {
-    drained(downlink).clamp(MIN_FRAME, MAX_FRAME)
-}
-
-/// Bytes that the link drains in a second, as far as is known.
-fn drained(downlink: &Downlink) -> usize {
-    downlink.drain_rate().map_or(usize::MAX, |rate| usize::try_from(rate).unwrap_or(usize::MAX))
+    downlink.drain_rate().map_or(MAX_FRAME, |rate| frame_of(usize::try_from(rate).unwrap_or(usize::MAX)))
 }
