@@ -25,7 +25,7 @@ const SHAPE: Shape = Shape {
     // What the link carries in 300 ms.
     queue: 37_500,
 };
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 100;
 const SOON: Duration = Duration::from_secs(60);
 /// Longest that one acknowledgement may take to be counted as one.
 const PATIENCE: Duration = Duration::from_secs(120);
