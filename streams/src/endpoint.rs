@@ -49,8 +49,6 @@ pub(crate) struct State {
     accepts: VecDeque<u64>,
     /// Ends streams whose link stays away.
     ending: Option<AbortHandle>,
-    /// Until when whoever sends sleeps, at most; `None` for one who does not, and looks by itself before it does.
-    sleeps: Option<Millis>,
 }
 
 /// What a stream's handle finds.
@@ -79,7 +77,7 @@ impl Endpoint {
 
     /// One of several ends of this process that share a budget.
     pub fn sharing(role: Role, limits: Limits, budget: Budget) -> Endpoint {
-        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None, sleeps: None };
+        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None };
         let grace = Duration::from_millis(limits.grace);
         let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
         Endpoint(Arc::new(shared))
@@ -162,9 +160,7 @@ impl Endpoint {
                 if state.mux.has_transmit(now) {
                     return;
                 }
-                let due = state.mux.poll_timeout(now);
-                state.sleeps = Some(due.unwrap_or(Millis::MAX));
-                due
+                state.mux.poll_timeout(now)
             };
             match due {
                 Some(due) => {
@@ -211,21 +207,12 @@ impl Shared {
         let mut state = self.lock();
         let done = what(&mut state.mux, now);
         let accepted = state.distribute();
-        self.rouse(state, now);
+        drop(state);
         if accepted {
             self.opened.notify_one();
         }
+        self.outgoing.notify_one();
         done
-    }
-
-    /// Wakes whoever sends, if it would sleep for too long.
-    fn rouse(&self, mut state: MutexGuard<'_, State>, now: Millis) {
-        let Some(until) = state.sleeps else { return };
-        if state.mux.has_transmit(now) || state.mux.poll_timeout(now).is_some_and(|due| due < until) {
-            state.sleeps = None;
-            drop(state);
-            self.outgoing.notify_one();
-        }
     }
 
     /// Reads into `into`, as far as something is there.
@@ -266,7 +253,8 @@ impl Shared {
         if !slot.received.is_empty() {
             let (used, taken) = take(&mut slot.received);
             mux.consumed(id, used, now);
-            self.rouse(state, now);
+            drop(state);
+            self.outgoing.notify_one();
             return Poll::Ready(Ok(Some(taken)));
         }
         match &slot.error {
@@ -294,7 +282,8 @@ impl Shared {
                 Poll::Pending
             }
             written => {
-                self.rouse(state, now);
+                drop(state);
+                self.outgoing.notify_one();
                 Poll::Ready(Ok(written))
             }
         }
