@@ -304,6 +304,7 @@ async fn a_throttled_reader_shows_its_rate() {
     })
     .await;
     let session = rig.session().await;
+    let assumed = session.downlink.drain_rate();
     socket2::SockRef::from(&raw.0).set_recv_buffer_size(8 * 1024).unwrap();
     let reading = std::thread::spawn(move || {
         use std::io::Read;
@@ -317,6 +318,7 @@ async fn a_throttled_reader_shows_its_rate() {
         session.downlink.ready(4000).await.unwrap();
         session.downlink.try_send(Bytes::from(vec![2; 4000])).unwrap();
     }
+    assert_ne!(session.downlink.drain_rate(), assumed, "it was measured");
     let rate = session.downlink.drain_rate().expect("it had to wait");
     let average = session.downlink.written() / began.elapsed().as_secs();
     println!("a reader that took {average} bytes a second on average shows {rate} in the last second");

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bus_schema::limits::frame_of;
+use bus_schema::limits::{MAX_FRAME, frame_of};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -109,7 +109,12 @@ impl Downlink {
         self.0.until(|state| state.closed).await
     }
 
-    /// Bytes a second that the socket took lately; `None` while it takes everything at once.
+    /// Bytes of the next frame, at most, as far as the link is known.
+    pub fn frame(&self) -> usize {
+        self.0.lock().frame().unwrap_or(MAX_FRAME)
+    }
+
+    /// Bytes a second that the socket takes; `None` for one that takes everything at once.
     pub fn drain_rate(&self) -> Option<u64> {
         self.0.lock().meter.rate()
     }
@@ -174,8 +179,13 @@ impl State {
         }
     }
 
+    /// Bytes of a frame that suits the link; `None` where any does.
+    fn frame(&self) -> Option<usize> {
+        self.meter.rate().map(|rate| frame_of(usize::try_from(rate).unwrap_or(usize::MAX)))
+    }
+
     fn fits(&self, len: usize) -> Result<(), SendError> {
-        let limit = self.meter.rate().map_or(MAX_QUEUED, |rate| frame_of(rate as usize));
+        let limit = self.frame().unwrap_or(MAX_QUEUED);
         match () {
             () if len > MAX_QUEUED => Err(SendError::TooLarge(len)),
             () if self.closed.is_some() => Err(SendError::Closed),

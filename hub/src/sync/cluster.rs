@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::library::{Library, Shelf, bases};
-use super::streams::{Lane, Streams, frame_size};
+use super::streams::{Lane, Streams};
 use super::{report, tables};
 use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
@@ -245,7 +245,7 @@ impl Task {
     async fn ready(&self) -> Result<usize, SendError> {
         match &self.downlink {
             Some(downlink) if self.room.is_none() => {
-                let frame = frame_size(downlink);
+                let frame = downlink.frame();
                 downlink.ready(frame).await.map(|()| frame)
             }
             _ => std::future::pending().await,

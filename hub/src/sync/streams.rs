@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_schema::id::Sid;
-use bus_schema::limits::{MAX_FRAME, frame_of};
 use bus_schema::stream::Session;
 use streams::{Budget, Endpoint, Limits, Role};
 use tokio_util::task::AbortOnDropHandle;
@@ -117,7 +116,7 @@ impl Drop for Lane {
 async fn carry(endpoint: Endpoint, downlink: Downlink) {
     loop {
         endpoint.wants().await;
-        let frame = frame_size(&downlink);
+        let frame = downlink.frame();
         if downlink.ready_for_stream().await.is_err() {
             return;
         }
@@ -126,9 +125,4 @@ async fn carry(endpoint: Endpoint, downlink: Downlink) {
             return;
         }
     }
-}
-
-/// Bytes of the next frame, at most, as far as the link is known.
-pub fn frame_size(downlink: &Downlink) -> usize {
-    downlink.drain_rate().map_or(MAX_FRAME, |rate| frame_of(usize::try_from(rate).unwrap_or(usize::MAX)))
 }
