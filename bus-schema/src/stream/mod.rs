@@ -8,9 +8,10 @@
 //! sent twice on suspicion: a sender that hears nothing asks with an empty piece, and the answer tells.
 //!
 //! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when,
-//! `budget` how much all links together may hold.
+//! `budget` how much all links together may hold, `gather` which small pieces wait for more.
 
 mod budget;
+mod gather;
 mod hear;
 mod incoming;
 mod kept;
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use prost::bytes::Bytes;
 
 use self::budget::Held;
+use self::gather::Gather;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use self::performed::Performed;
@@ -118,6 +120,7 @@ struct Live {
 struct State {
     out: Outgoing,
     inc: Incoming,
+    gather: Gather,
     /// The peer knows the stream.
     answered: bool,
     /// The peer is to hear of it (again).
@@ -141,6 +144,7 @@ impl State {
         State {
             out: Outgoing::new(limit),
             inc: Incoming::new(limits.first_window),
+            gather: Gather::default(),
             answered,
             owes_open: !answered,
             queued: false,
@@ -373,7 +377,9 @@ impl Mux {
     fn touch(&mut self, id: u64, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
         if self.session.is_some() {
-            if !state.queued && state.wants_to_send() {
+            let wants = !state.queued && state.wants_to_send();
+            let gathers = if wants { state.gathers_until(now) } else { None };
+            if wants && gathers.is_none() {
                 state.queued = true;
                 self.ready.push_back(id);
             }
@@ -386,7 +392,7 @@ impl Mux {
                 true => drop(state.probe.get_or_insert((now + self.limits.probe, self.limits.probe))),
                 false => state.probe = None,
             }
-            self.timers.set(id, crate::link::timer::earliest([state.credit_due, state.probe.map(|(due, _)| due)]));
+            self.timers.set(id, crate::link::timer::earliest([state.credit_due, state.probe.map(|(due, _)| due), gathers]));
         }
         if state.is_over() {
             self.remove(id);
