@@ -49,6 +49,8 @@ pub(crate) struct State {
     accepts: VecDeque<u64>,
     /// Ends streams whose link stays away.
     ending: Option<AbortHandle>,
+    /// Until when whoever sends sleeps, at most; `None` for one who does not, and looks by itself before it does.
+    sleeps: Option<Millis>,
 }
 
 /// What a stream's handle finds.
@@ -77,7 +79,7 @@ impl Endpoint {
 
     /// One of several ends of this process that share a budget.
     pub fn sharing(role: Role, limits: Limits, budget: Budget) -> Endpoint {
-        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None };
+        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None, sleeps: None };
         let grace = Duration::from_millis(limits.grace);
         let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
         Endpoint(Arc::new(shared))
@@ -160,7 +162,9 @@ impl Endpoint {
                 if state.mux.has_transmit(now) {
                     return;
                 }
-                state.mux.poll_timeout(now)
+                let due = state.mux.poll_timeout(now);
+                state.sleeps = Some(due.unwrap_or(Millis::MAX));
+                due
             };
             match due {
                 Some(due) => {
@@ -207,12 +211,21 @@ impl Shared {
         let mut state = self.lock();
         let done = what(&mut state.mux, now);
         let accepted = state.distribute();
-        drop(state);
+        self.rouse(state, now);
         if accepted {
             self.opened.notify_one();
         }
-        self.outgoing.notify_one();
         done
+    }
+
+    /// Wakes whoever sends, if it would sleep for too long.
+    fn rouse(&self, mut state: MutexGuard<'_, State>, now: Millis) {
+        let Some(until) = state.sleeps else { return };
+        if state.mux.has_transmit(now) || state.mux.poll_timeout(now).is_some_and(|due| due < until) {
+            state.sleeps = None;
+            drop(state);
+            self.outgoing.notify_one();
+        }
     }
 
     /// Reads into `into`, as far as something is there.
@@ -253,8 +266,7 @@ impl Shared {
         if !slot.received.is_empty() {
             let (used, taken) = take(&mut slot.received);
             mux.consumed(id, used, now);
-            drop(state);
-            self.outgoing.notify_one();
+            self.rouse(state, now);
             return Poll::Ready(Ok(Some(taken)));
         }
         match &slot.error {
@@ -282,8 +294,7 @@ impl Shared {
                 Poll::Pending
             }
             written => {
-                drop(state);
-                self.outgoing.notify_one();
+                self.rouse(state, now);
                 Poll::Ready(Ok(written))
             }
         }
