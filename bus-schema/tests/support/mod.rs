@@ -1,6 +1,8 @@
 //! The keys of one hub and one agent, and a disk with nothing on it.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod world;
+
 use std::sync::Arc;
 
 use bus_schema::frame::{Receiver, Sender};
