@@ -1,4 +1,7 @@
-//! The way up: the status table, one step at a time, until the hub has committed it.
+//! The way up: the status table, step by step, until the hub has committed it.
+//!
+//! What the hub waits for does not wait for the hub: a further step starts where the last one leads, which is under way. One that was lost
+//! shows in the acknowledgement of the next, and what it told is told again.
 //!
 //! What the hub waits for is told at once. How objects do is told at once after a pause without news, then at a bounded rate: each step
 //! carries the newest of all, so a rollout costs two or three steps, not one for each of its pods.
@@ -18,6 +21,9 @@ use crate::status::{StatusTable, to_wire};
 /// Tables told lately whose acknowledgement may still come.
 const REMEMBERED: usize = 4;
 
+/// Steps under way at once, at most.
+const UNDER_WAY: usize = 3;
+
 #[derive(Debug, Default)]
 pub(super) struct Reporting {
     /// What the hub has committed; `None` when that is not known: everything is told.
@@ -31,8 +37,8 @@ pub(super) struct Reporting {
     pub(super) outstanding: Option<Repeat>,
     /// When there may be something to say.
     due: Option<Millis>,
-    /// Root of the last step told, until the hub has acknowledged that one.
-    pub(super) unanswered: Option<u64>,
+    /// Roots of the steps that were told in this session and not acknowledged, in order.
+    under_way: VecDeque<u64>,
     /// The hub waits for an answer, even if nothing changed.
     owed: bool,
     /// More than health has changed: a step that nothing can join is told before it is due.
@@ -84,13 +90,38 @@ impl Reporting {
 
     /// Another session: nothing is acknowledged in it.
     pub(super) fn new_session(&mut self) {
-        (self.unanswered, self.acked_serial) = (None, None);
+        self.under_way.clear();
+        self.acked_serial = None;
         self.sent.iter_mut().for_each(|told| told.serial = None);
     }
 
     /// A table that was told, whose acknowledgement may have been lost.
     pub(super) fn told_before(&self, root: u64) -> Option<StatusTable> {
         self.sent.iter().find(|told| told.root == root).map(|told| told.table.clone())
+    }
+
+    /// Where the next step starts: at the table that the hub has, unless it leads on from the last one told.
+    fn base(&self, leads_on: bool) -> Option<StatusTable> {
+        let last = self.under_way.back().filter(|_| leads_on);
+        last.and_then(|root| self.told_before(*root)).or_else(|| self.acked.clone())
+    }
+
+    /// Whether the next step leads on from one that is under way, instead of telling it again.
+    fn leads_on(&self, now: Millis) -> bool {
+        let is_due = self.outstanding.is_none_or(|repeat| repeat.is_due(now));
+        !is_due && !self.owed && !self.under_way.is_empty()
+    }
+
+    /// Whether there may be a step to tell before those under way are acknowledged.
+    fn goes_on(&self) -> bool {
+        self.owed || (self.urgent && self.acked.is_some() && self.under_way.len() < UNDER_WAY)
+    }
+
+    /// The hub has this table. Returns whether steps that lead on from it are under way.
+    fn acknowledged(&mut self, root: u64) -> bool {
+        let behind = self.under_way.iter().position(|told| *told == root).map_or(self.under_way.len(), |at| at + 1);
+        self.under_way.drain(..behind);
+        !self.under_way.is_empty()
     }
 
     /// The hub asked.
@@ -110,19 +141,24 @@ impl Agent {
 
     pub(super) fn poll_report(&mut self, max_frame: usize, now: Millis) -> Option<Vec<u8>> {
         let due = self.report.due?;
-        let waits = self.report.outstanding.is_some_and(|repeat| !repeat.is_due(now)) && !self.report.owed;
+        let waits = self.report.outstanding.is_some_and(|repeat| !repeat.is_due(now)) && !self.report.goes_on();
         if waits || !matches!(self.session, State::Open(_)) || (now < due && !self.may_tell_early()) {
             return None;
         }
+        let leads_on = self.report.leads_on(now);
+        let base = self.report.base(leads_on);
         let owed = std::mem::take(&mut self.report.owed) || self.report.acked.is_none();
-        let step = self.next_step(max_frame, owed);
+        let step = self.next_step(base, max_frame, owed);
         // A table that is again as it was acknowledged is told all the same while a step away from it may have arrived.
-        if step.is_empty && !owed && self.report.unanswered.is_none() {
-            (self.report.due, self.report.outstanding, self.report.urgent) = (None, None, false);
+        if step.is_empty && !owed && (leads_on || self.report.under_way.is_empty()) {
+            self.report.urgent = false;
+            if self.report.under_way.is_empty() {
+                (self.report.due, self.report.outstanding) = (None, None);
+            }
             return None;
         }
         let report = step.report.clone();
-        self.remember(step, now);
+        self.remember(step, leads_on, now);
         let rtt = self.rtt;
         let State::Open(session) = &mut self.session else { return None };
         session.spoke(now, rtt);
@@ -134,22 +170,25 @@ impl Agent {
         self.report.urgent && self.is_settled()
     }
 
-    fn remember(&mut self, step: Step, now: Millis) {
+    fn remember(&mut self, step: Step, leads_on: bool, now: Millis) {
         let root = step.report.target;
-        if self.report.unanswered != Some(root) {
+        if self.report.under_way.back() != Some(&root) {
             self.report.told_at = Some(now);
+            self.report.under_way.push_back(root);
         }
+        let forgotten = self.report.under_way.len().saturating_sub(REMEMBERED);
+        self.report.under_way.drain(..forgotten);
         self.report.urgent = false;
         self.report.sent.retain(|told| told.root != root);
         self.report.sent.push_front(Told { root, serial: Some(step.serial), table: step.told });
         self.report.sent.truncate(REMEMBERED);
-        self.report.unanswered = Some(root);
         let rtt = self.rtt;
-        self.report.outstanding.get_or_insert_with(|| Repeat::at(now)).said(now, rtt);
+        let before = self.report.outstanding.filter(|_| !leads_on);
+        self.report.outstanding.insert(before.unwrap_or(Repeat::at(now))).said(now, rtt);
     }
 
     /// As many changes as fit, and the table that they lead to.
-    fn next_step(&mut self, max_frame: usize, owed: bool) -> Step {
+    fn next_step(&mut self, base: Option<StatusTable>, max_frame: usize, owed: bool) -> Step {
         let key = self.config.key.clone();
         let (known, serial) = match &self.session {
             State::Open(session) => (session.list_is_known, session.serial),
@@ -157,9 +196,8 @@ impl Agent {
         };
         let current = self.current_table().clone();
         let list = known.then_some(&self.list);
-        let acked = self.report.acked.clone();
-        let whole = acked.as_ref().is_none_or(|acked| acked.root(&key) == 0);
-        let mut told = acked.unwrap_or_default();
+        let whole = base.as_ref().is_none_or(|base| base.root(&key) == 0);
+        let mut told = base.unwrap_or_default();
         let from = told.clone();
         (told.listed, told.held) = (current.listed, current.held);
         let is_known = !owed && !whole && self.report.acked_serial == Some(serial) && (told.listed, told.held) == (from.listed, from.held);
@@ -189,10 +227,13 @@ impl Agent {
         if let Some(told) = self.report.sent.iter().find(|told| told.root == ack.root) {
             self.report.acked_serial = told.serial;
         }
-        self.report.unanswered = self.report.unanswered.filter(|root| *root != ack.root);
         let unchanged = self.report.acked.as_ref().is_some_and(|acked| acked.root(&self.config.key) == ack.root);
-        if let Some(repeat) = self.report.outstanding.take() {
-            repeat.answered(now, &mut self.rtt);
+        // A hub that has not moved has not followed: what is under way leads on from what it does not have.
+        if !self.report.acknowledged(ack.root) || unchanged || known.is_none() {
+            self.report.under_way.clear();
+            if let Some(repeat) = self.report.outstanding.take() {
+                repeat.answered(now, &mut self.rtt);
+            }
         }
         match known {
             Some(table) => self.report.acked = Some(table),
@@ -214,7 +255,7 @@ impl Agent {
         }
         let due = self.report.due?;
         match self.report.outstanding {
-            Some(repeat) if !self.report.owed => Some(repeat.due().max(due)),
+            Some(repeat) if !self.report.goes_on() => Some(repeat.due().max(due)),
             _ => Some(due),
         }
     }
