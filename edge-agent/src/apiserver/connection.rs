@@ -2,9 +2,15 @@
 //!
 //! HTTP/2 is not spoken, although API servers offer it: they allow some hundred streams on one connection, so that as many watches would
 //! keep the next request waiting, upgrades need HTTP/1.1 anyway, and the agent stays smaller.
+//!
+//! Whoever waits for a connection also drives it. In a task of its own it would wake its reader for each chunk, and be woken by it: logs
+//! come a chunk a line.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -16,7 +22,6 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::body::RequestBody;
 use crate::cluster::failure::chain;
@@ -45,8 +50,11 @@ pub struct Tls {
 /// A connection that carries one request at a time; dropping it closes the socket, whatever is under way.
 pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    _task: AbortOnDropHandle<()>,
+    driver: Driver,
 }
+
+/// What reads and writes the socket, until that is closed. How it ended is told by the request that it ended with.
+struct Driver(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 /// Why no connection came about, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,29 +86,60 @@ impl Connection {
         builder.max_buf_size(MAX_ANSWER_HEAD);
         let handshake = builder.handshake(TokioIo::new(io)).await;
         let (sender, connection) = handshake.map_err(|error| Unconnected::Unreachable(format!("{shown}: {}", chain(&error))))?;
-        let task = tokio::spawn(async move {
-            // How it ended is told by the request that it ended with.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Connection { sender, _task: AbortOnDropHandle::new(task) })
+        let driver = async move { drop(connection.with_upgrades().await) };
+        Ok(Connection { sender, driver: Driver(Some(Box::pin(driver))) })
     }
 
     /// Sends a request and waits for the head of its answer, as long as the caller does.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unanswered> {
-        self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+        let answer = self.driver.beside(self.sender.try_send_request(request)).await;
+        answer.map_err(|mut error| match error.take_message() {
             Some(request) => Unanswered::Unsent(Box::new(request)),
             None => Unanswered::Broken(error.into_error()),
         })
     }
 
+    /// Drives the connection while something else is waited for: what is sent goes on, and what comes.
+    pub async fn beside<T>(&mut self, what: impl Future<Output = T>) -> T {
+        self.driver.beside(what).await
+    }
+
+    /// As [`Connection::beside`], of a future's one step.
+    pub(super) fn poll_beside<T>(&mut self, context: &mut Context<'_>, what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        self.driver.poll_beside(context, what)
+    }
+
     /// Whether another request can be sent now.
-    pub fn is_ready(&self) -> bool {
+    pub fn is_ready(&mut self) -> bool {
+        // Who closed it in the meantime is not known before the socket is looked at.
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
         self.sender.is_ready()
     }
 
     /// Waits until another request can be sent; false when none can.
     pub async fn ready(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        self.driver.beside(self.sender.ready()).await.is_ok()
+    }
+}
+
+impl Driver {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if self.0.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+            self.0 = None;
+        }
+    }
+
+    fn poll_beside<T>(&mut self, context: &mut Context<'_>, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        if let Poll::Ready(done) = what(context) {
+            return Poll::Ready(done);
+        }
+        self.poll(context);
+        what(context)
+    }
+
+    async fn beside<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        poll_fn(|context| self.poll_beside(context, |context| what.as_mut().poll(context))).await
     }
 }
 

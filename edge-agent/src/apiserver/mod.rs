@@ -4,6 +4,7 @@
 //! runs what a kubeconfig may ask for. No typed client is used: the agent sends and reads bytes, and stays small (docs/adr/0016).
 
 mod access;
+mod answer;
 mod body;
 mod connection;
 mod credentials;
@@ -16,6 +17,7 @@ mod tls;
 mod yaml;
 
 pub use access::{Access, Unusable};
+pub use answer::AnswerBody;
 pub use body::{Feed, RequestBody, channel};
 pub use connection::{BoxIo, Connection, Tls, Unanswered, Unconnected, dial};
 pub use credentials::Credentials;

@@ -4,9 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::answer::AnswerBody;
 use super::body::RequestBody;
 use super::connection::{Connection, Unanswered};
 
@@ -28,7 +28,7 @@ impl Pool {
     /// The connection that was used last, if one still stands.
     pub fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some((connection, since)) = idle.pop() {
+        while let Some((mut connection, since)) = idle.pop() {
             if connection.is_ready() && since.elapsed() < IDLE_TIMEOUT {
                 return Some(connection);
             }
@@ -54,7 +54,7 @@ impl Pool {
 
     /// Closes what has waited too long.
     pub fn sweep(&self) {
-        self.lock().retain(|(connection, since)| connection.is_ready() && since.elapsed() < IDLE_TIMEOUT);
+        self.lock().retain_mut(|(connection, since)| connection.is_ready() && since.elapsed() < IDLE_TIMEOUT);
     }
 
     /// Whether nothing waits.
@@ -75,15 +75,18 @@ pub async fn send<E>(
     pool: Option<&Pool>,
     mut request: Request<RequestBody>,
     connect: impl AsyncFnOnce() -> Result<Connection, E>,
-) -> Result<Result<(Response<Incoming>, Connection), Unanswered>, E> {
-    while let Some(mut connection) = pool.and_then(Pool::take) {
-        match connection.send(request).await {
-            Ok(response) => return Ok(Ok((response, connection))),
+) -> Result<Result<Response<AnswerBody>, Unanswered>, E> {
+    while let Some(connection) = pool.and_then(Pool::take) {
+        match send_over(connection, request).await {
             // It was being closed.
             Err(Unanswered::Unsent(back)) => request = *back,
-            Err(broken) => return Ok(Err(broken)),
+            answered => return Ok(answered),
         }
     }
-    let mut connection = connect().await?;
-    Ok(connection.send(request).await.map(|response| (response, connection)))
+    Ok(send_over(connect().await?, request).await)
+}
+
+async fn send_over(mut connection: Connection, request: Request<RequestBody>) -> Result<Response<AnswerBody>, Unanswered> {
+    let response = connection.send(request).await?;
+    Ok(response.map(|incoming| AnswerBody::new(incoming, connection)))
 }

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Frame, Incoming};
 use serde::de::DeserializeOwned;
 
 use super::failure::{chain, refusal};
-use crate::apiserver::{Access, As, Connection, RequestBody, Server, Unanswered, send};
+use crate::apiserver::{Access, AnswerBody, As, RequestBody, Server, Unanswered, send};
 
 pub use super::failure::{Failure, Status};
 
@@ -53,22 +52,6 @@ impl Accept {
 pub struct Api {
     server: Arc<Server>,
     url: String,
-}
-
-/// An answer that goes on; dropping it closes its connection.
-pub struct Body {
-    incoming: Incoming,
-    _connection: Connection,
-}
-
-impl Body {
-    /// The next piece; `None` at the end.
-    ///
-    /// # Errors
-    /// The connection broke.
-    pub async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
-        self.incoming.frame().await
-    }
 }
 
 impl Api {
@@ -134,14 +117,14 @@ impl Api {
     }
 
     /// Opens an answer that goes on, such as a watch; the caller bounds what it reads and how long.
-    pub async fn open(&self, path: &str, accept: Accept) -> Result<Body, Failure> {
+    pub async fn open(&self, path: &str, accept: Accept) -> Result<AnswerBody, Failure> {
         let request = request(Method::GET, path, accept, None)?;
         let sent = tokio::time::timeout(REQUEST_TIMEOUT, self.send(request)).await;
-        let (response, connection) = sent.map_err(|_| Failure::Unavailable(format!("no answer to {path}")))??;
+        let mut response = sent.map_err(|_| Failure::Unavailable(format!("no answer to {path}")))??;
         match response.status().is_success() {
-            true => Ok(Body { incoming: response.into_body(), _connection: connection }),
+            true => Ok(response.into_body()),
             false => {
-                let (code, body) = read(response).await?;
+                let (code, body) = read(&mut response).await?;
                 Err(refusal(code, &body))
             }
         }
@@ -185,9 +168,9 @@ impl Api {
     async fn exchange(&self, request: Request<RequestBody>) -> Result<(StatusCode, Bytes), Failure> {
         let path = request.uri().path().to_owned();
         tokio::time::timeout(REQUEST_TIMEOUT, async {
-            let (response, connection) = self.send(request).await?;
-            let answer = read(response).await?;
-            self.server.agents.keep(connection).await;
+            let mut response = self.send(request).await?;
+            let answer = read(&mut response).await?;
+            self.server.agents.keep(response.into_body().into_connection()).await;
             Ok(answer)
         })
         .await
@@ -195,7 +178,7 @@ impl Api {
     }
 
     /// Sends a request as the agent.
-    async fn send(&self, mut request: Request<RequestBody>) -> Result<(Response<Incoming>, Connection), Failure> {
+    async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<AnswerBody>, Failure> {
         let (server, access) = (&self.server, self.server.access());
         *request.uri_mut() = below(server.prefix(), request.uri())?;
         let headers = request.headers_mut();
@@ -206,14 +189,14 @@ impl Api {
         }
         let sent = send(Some(&server.agents), request, async || server.connect(&As::Agent).await).await;
         let sent = sent.map_err(|unconnected| Failure::Unavailable(unconnected.to_string()))?;
-        let (response, connection) = sent.map_err(|unanswered| match unanswered {
+        let response = sent.map_err(|unanswered| match unanswered {
             Unanswered::Unsent(_) => Failure::Unavailable("the server closed the connection before the request was sent".into()),
             Unanswered::Broken(error) => Failure::Unavailable(chain(&error)),
         })?;
         if response.status() == StatusCode::UNAUTHORIZED {
             access.credentials.refused().await;
         }
-        Ok((response, connection))
+        Ok(response)
     }
 }
 
@@ -224,9 +207,9 @@ fn below(prefix: &str, uri: &Uri) -> Result<Uri, Failure> {
     placed.map_err(|error| Failure::Status(Box::new(Status::invalid(format!("{path} is no request path: {error}")))))
 }
 
-async fn read(response: Response<Incoming>) -> Result<(StatusCode, Bytes), Failure> {
+async fn read(response: &mut Response<AnswerBody>) -> Result<(StatusCode, Bytes), Failure> {
     let code = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = Limited::new(response.body_mut(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| Failure::Unavailable(format!("answer broke off: {}", chain(&*error))))?;
     Ok((code, body.to_bytes()))
 }

@@ -9,15 +9,19 @@ use bus_schema::id::ObjectId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::api::{Accept, Api, Body, Failure, MAX_ANSWER, escape};
+use super::api::{Accept, Api, Failure, MAX_ANSWER, escape};
 use super::discovery::Resource;
 use super::health::{self, Verdict};
 use super::list::Pager;
 use super::object::{AGENT, CREATED_BY, Meta, Partial};
+use crate::apiserver::AnswerBody;
 
 /// How long the server keeps one watch open, and how long we believe it to be.
 const WATCH_SECONDS: u64 = 240;
 const PATIENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
+
+/// Bytes of events that are taken at once.
+const AT_ONCE: usize = 16 << 10;
 
 /// What is heard of one kind.
 #[derive(Debug, PartialEq)]
@@ -154,7 +158,7 @@ fn selector() -> String {
 
 /// Lines of an answer that goes on.
 struct Lines {
-    body: Body,
+    body: AnswerBody,
     held: Vec<u8>,
     searched: usize,
 }
@@ -171,10 +175,10 @@ impl Lines {
             if self.held.len() > MAX_ANSWER {
                 return Err(Failure::Unavailable("a watch event is too long".into()));
             }
-            match self.body.frame().await {
+            match self.body.gathered(AT_ONCE).await {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(Failure::Unavailable(format!("the watch broke off: {error}"))),
-                Some(Ok(frame)) => self.held.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Some(Ok(piece)) => self.held.extend_from_slice(&piece),
             }
         }
     }

@@ -3,16 +3,17 @@
 use bus_schema::message::stream::{Header, ResponseHead};
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use streams::{Code, Reader, Stream, Writer};
 use tokio::io::AsyncWriteExt;
 
 use super::refusal::Refusal;
 use super::request::is_hop_by_hop;
-use crate::apiserver::{BoxIo, Connection, Pool};
+use crate::apiserver::{AnswerBody, BoxIo, Pool};
 use crate::cluster::failure::chain;
+
+/// Bytes of an answer that a stream is given at once.
+const AT_ONCE: usize = 16 << 10;
 
 /// What became of a request that was sent, and not answered.
 pub fn broken(error: &hyper::Error) -> Refusal {
@@ -48,7 +49,7 @@ pub async fn drain(mut reader: Reader) {
 }
 
 /// Passes an answer on, and keeps its connection if it can be used again.
-pub async fn relay(response: Response<Incoming>, connection: Connection, writer: &mut Writer, pool: Option<&Pool>) {
+pub async fn relay(response: Response<AnswerBody>, writer: &mut Writer, pool: Option<&Pool>) {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return say(&Refusal::bad_gateway("the server goes over to another protocol, which nobody asked for"), writer).await;
     }
@@ -56,12 +57,10 @@ pub async fn relay(response: Response<Incoming>, connection: Connection, writer:
         return say(&Refusal::bad_gateway(format!("the server's answer can't be passed on: {error}")), writer).await;
     }
     let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data()
-                    && writer.write_all(&data).await.is_err()
-                {
+    while let Some(piece) = body.gathered(AT_ONCE).await {
+        match piece {
+            Ok(piece) => {
+                if body.connection().beside(writer.write_all(&piece)).await.is_err() {
                     return;
                 }
             }
@@ -72,11 +71,11 @@ pub async fn relay(response: Response<Incoming>, connection: Connection, writer:
         return;
     }
     if let Some(pool) = pool {
-        pool.keep(connection).await;
+        pool.keep(body.into_connection()).await;
     }
 }
 
-pub fn response_head(response: &Response<Incoming>) -> ResponseHead {
+pub fn response_head<B>(response: &Response<B>) -> ResponseHead {
     let nominated: Vec<String> = response.headers().get_all(header::CONNECTION).iter().flat_map(|value| tokens(value)).collect();
     let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let passes = |name: &str| (is_switch && name == "upgrade") || !(is_hop_by_hop(name) || nominated.iter().any(|other| other == name));
@@ -90,8 +89,9 @@ fn tokens(value: &HeaderValue) -> impl Iterator<Item = String> {
 }
 
 /// The bare connection after a switch, and what it has brought already.
-pub async fn upgraded(response: Response<Incoming>) -> Result<(BoxIo, bytes::Bytes), String> {
-    let upgraded = hyper::upgrade::on(response).await.map_err(|error| chain(&error))?;
+pub async fn upgraded(mut response: Response<AnswerBody>) -> Result<(BoxIo, bytes::Bytes), String> {
+    let switched = hyper::upgrade::on(&mut response);
+    let upgraded = response.body_mut().connection().beside(switched).await.map_err(|error| chain(&error))?;
     let parts = upgraded.downcast::<TokioIo<BoxIo>>().map_err(|_| "the connection is of another kind".to_owned())?;
     Ok((parts.io.into_inner(), parts.read_buf))
 }

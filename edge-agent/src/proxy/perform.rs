@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use streams::{Code, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -20,7 +19,7 @@ use super::refusal::Refusal;
 use super::request::{Checked, Other, Place, check, has_dot_segments};
 use super::settings::Settings;
 use super::tunnel;
-use crate::apiserver::{Access, As, Connection, Identity as Certificate, Pool, RequestBody, Server, Unanswered, channel, send};
+use crate::apiserver::{Access, AnswerBody, As, Identity as Certificate, Pool, RequestBody, Server, Unanswered, channel, send};
 
 /// How long a hub may take to say what it wants of a stream that it has opened.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -186,7 +185,7 @@ impl Performer {
         let request = job.head.map(|()| body);
         let answer = async {
             match self.send(&job.route, pool, request).await {
-                Ok((response, connection)) => relay(response, connection, &mut writer, pool).await,
+                Ok(response) => relay(response, &mut writer, pool).await,
                 Err(refusal) => say(&refusal, &mut writer).await,
             }
         };
@@ -199,13 +198,13 @@ impl Performer {
     async fn upgrade(&self, mut stream: Stream, job: Job) {
         let (_, body) = channel(Some(0));
         let request = job.head.map(|()| body);
-        let (response, connection) = match self.send(&job.route, None, request).await {
+        let response = match self.send(&job.route, None, request).await {
             Ok(answered) => answered,
             Err(refusal) => return refuse(stream, &refusal).await,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (reader, mut writer) = stream.into_split();
-            tokio::join!(relay(response, connection, &mut writer, None), drain(reader));
+            tokio::join!(relay(response, &mut writer, None), drain(reader));
             return;
         }
         let head = response_head(&response);
@@ -228,12 +227,7 @@ impl Performer {
     }
 
     /// Sends a request over a connection that waits, or over a new one.
-    async fn send(
-        &self,
-        route: &Route,
-        pool: Option<&Pool>,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connection), Refusal> {
+    async fn send(&self, route: &Route, pool: Option<&Pool>, request: Request<RequestBody>) -> Result<Response<AnswerBody>, Refusal> {
         let connected = async || match route {
             Route::Server(credentials) => Ok(self.server.connect(credentials).await?),
             Route::Beside { other, certificate } => self.beside.connect(other, certificate.as_ref()).await,
