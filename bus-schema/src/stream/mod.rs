@@ -8,10 +8,9 @@
 //! sent twice on suspicion: a sender that hears nothing asks with an empty piece, and the answer tells.
 //!
 //! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when,
-//! `budget` how much all links together may hold, `gather` which small pieces wait for more.
+//! `budget` how much all links together may hold.
 
 mod budget;
-mod gather;
 mod hear;
 mod incoming;
 mod kept;
@@ -29,7 +28,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use prost::bytes::Bytes;
 
 use self::budget::Held;
-use self::gather::Gather;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
 use self::performed::Performed;
@@ -120,7 +118,6 @@ struct Live {
 struct State {
     out: Outgoing,
     inc: Incoming,
-    gather: Gather,
     /// The peer knows the stream.
     answered: bool,
     /// The peer is to hear of it (again).
@@ -144,7 +141,6 @@ impl State {
         State {
             out: Outgoing::new(limit),
             inc: Incoming::new(limits.first_window),
-            gather: Gather::default(),
             answered,
             owes_open: !answered,
             queued: false,
@@ -377,9 +373,7 @@ impl Mux {
     fn touch(&mut self, id: u64, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
         if self.session.is_some() {
-            let wants = !state.queued && state.wants_to_send();
-            let gathers = if wants { state.gathers_until(now) } else { None };
-            if wants && gathers.is_none() {
+            if !state.queued && state.wants_to_send() {
                 state.queued = true;
                 self.ready.push_back(id);
             }
@@ -392,7 +386,7 @@ impl Mux {
                 true => drop(state.probe.get_or_insert((now + self.limits.probe, self.limits.probe))),
                 false => state.probe = None,
             }
-            self.timers.set(id, crate::link::timer::earliest([state.credit_due, state.probe.map(|(due, _)| due), gathers]));
+            self.timers.set(id, crate::link::timer::earliest([state.credit_due, state.probe.map(|(due, _)| due)]));
         }
         if state.is_over() {
             self.remove(id);

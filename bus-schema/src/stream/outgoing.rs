@@ -75,12 +75,7 @@ impl Outgoing {
 
     /// Whether there is something that may be sent now.
     pub fn is_sendable(&self) -> bool {
-        !self.waits && (self.sendable() > 0 || self.owes_end())
-    }
-
-    /// Bytes that may be sent now.
-    pub fn sendable(&self) -> u64 {
-        self.tail().min(self.limit).saturating_sub(self.sent)
+        !self.waits && (self.sent < self.tail().min(self.limit) || self.owes_end())
     }
 
     fn owes_end(&self) -> bool {
@@ -94,7 +89,7 @@ impl Outgoing {
 
     /// The next piece of at most `room` bytes, which counts as sent; [`Outgoing::bytes`] has them.
     pub fn take(&mut self, room: usize) -> Piece {
-        let allowed = usize::try_from(self.sendable()).unwrap_or(usize::MAX);
+        let allowed = usize::try_from(self.tail().min(self.limit).saturating_sub(self.sent)).unwrap_or(usize::MAX);
         let (offset, len) = (self.sent, allowed.min(room));
         if is_planted(Bug::StreamForgetsSent) {
             self.buffer.drop_first((self.sent - self.base) as usize);

@@ -138,7 +138,6 @@ impl Mux {
             let before = state.out.buffered();
             let piece = state.out.take(room);
             self.held.release(before - state.out.buffered());
-            state.gather.sent(piece.len as u64, now);
             let frame = match state.answered {
                 true => state.piece(id, &piece, &mut session.sender),
                 false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
@@ -161,11 +160,6 @@ impl State {
             true => self.out.is_sendable(),
             false => self.owes_open && (self.out.buffered() > 0 || self.out.has_ended()),
         }
-    }
-
-    /// When it goes on with what could be sent now, if that waits for more. The last bytes wait for nothing.
-    pub(super) fn gathers_until(&self, now: Millis) -> Option<Millis> {
-        self.gather.wait(self.out.sendable(), now).filter(|_| !self.out.has_ended())
     }
 
     fn tell(&mut self, id: u64) -> Credit {
