@@ -11,11 +11,8 @@ use tokio::sync::watch;
 use super::audit::Entry;
 use super::websocket::{FromClient, FromServer};
 
-/// Bytes read at once of a client.
-const CHUNK: usize = 8 << 10;
-
-/// Most bytes handed to a client at once: one record of TLS.
-const DOWNWARD: usize = 16 << 10;
+/// Most bytes read of a client at once, or handed to it: one record of TLS.
+const CHUNK: usize = 16 << 10;
 
 /// How long one direction goes on after the other has ended. kube-apiserver itself ends both at once; a client that is gone for good and
 /// one that has only half-closed look the same.
@@ -90,7 +87,7 @@ async fn downward(
     let mut out = Vec::new();
     loop {
         let event = tokio::select! {
-            bytes = from.bytes(DOWNWARD) => Ok(bytes?),
+            bytes = from.bytes(CHUNK) => Ok(bytes?),
             ping = pinged(&mut tracked) => Err(ping),
         };
         out.clear();
