@@ -45,6 +45,15 @@ pub fn keep_little_unsent(socket: &impl AsFd, bytes: u32) {
     told.unwrap_or_else(|error| tracing::debug!(%error, "TCP_NODELAY or TCP_NOTSENT_LOWAT was not taken"));
 }
 
+/// Sends bytes that the kernel joins no later ones to. Joined, they would be taken while there is room in the last buffer, which is up to
+/// 64 KiB large, however much of that is unsent.
+///
+/// # Errors
+/// As `send(2)`.
+pub fn send_apart(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    SockRef::from(socket).send_with_flags(bytes, libc::MSG_EOR | libc::MSG_NOSIGNAL)
+}
+
 /// Bounds what may be on its way to the peer, unsent or not acknowledged.
 pub fn hold(socket: &impl AsFd, bytes: usize) {
     // The kernel doubles it, and counts what it keeps beside the bytes, about a third of them.
@@ -73,6 +82,30 @@ mod tests {
         std::thread::sleep(Duration::from_millis(300));
         let later = super::seen(&near).unwrap();
         assert!(later.silence >= seen.silence + Duration::from_millis(250), "{seen:?}, then {later:?}");
+    }
+
+    /// What the kernel holds unsent for a peer that reads nothing, when it takes no more.
+    fn unsent(send: impl Fn(&TcpStream, &[u8]) -> io::Result<usize>) -> i32 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _far = listener.accept().unwrap();
+        keep_little_unsent(&near, 4096);
+        near.set_nonblocking(true).unwrap();
+        while send(&near, &[0; 1448]).is_ok() {}
+        let mut unsent = 0;
+        #[expect(unsafe_code, reason = "SIOCOUTQNSD has no binding")]
+        // SAFETY: the descriptor is open, and the kernel writes one integer.
+        let asked = unsafe { libc::ioctl(near.as_raw_fd(), libc::SIOCOUTQNSD as _, &raw mut unsent) };
+        assert_eq!(asked, 0);
+        unsent
+    }
+
+    #[test]
+    fn little_stays_unsent_of_what_is_sent_apart_and_much_of_what_is_joined() {
+        let apart = unsent(|socket, bytes| send_apart(socket, bytes));
+        let joined = unsent(|mut socket, bytes| socket.write(bytes));
+        assert!(apart <= 4096 + 1448, "{apart}");
+        assert!(joined > apart, "{joined}: the kernel does by itself what is done here");
     }
 
     #[test]

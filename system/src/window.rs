@@ -23,6 +23,15 @@ const LEAST: usize = 32 * 1024;
 /// Beyond it a link is left to the kernel, which once told of a bound no longer finds one by itself, and takes none far above this.
 const MOST: usize = 256 * 1024;
 
+/// What is written at once, on a link that is slow: the kernel takes a piece whole when it holds next to nothing that is unsent.
+const PIECE: Duration = Duration::from_millis(30);
+
+/// Pieces are of whole segments, as most links have them, and no smaller: each is sent apart.
+const SEGMENT: usize = 1_448;
+
+/// Where so much fits into a piece, writes are as they come.
+const WHOLE: usize = 32 * 1024;
+
 /// A link that answers faster has no queue worth a bound.
 const NEAR: Duration = Duration::from_millis(10);
 
@@ -36,11 +45,12 @@ pub struct Window {
     /// Bytes a second.
     rate: f64,
     told: Option<usize>,
+    piece: Option<usize>,
 }
 
 impl Window {
     pub fn new(now: Instant) -> Window {
-        Window { since: now, bytes: 0, waited: false, rate: 0.0, told: None }
+        Window { since: now, bytes: 0, waited: false, rate: 0.0, told: None, piece: None }
     }
 
     /// The connection takes nothing now.
@@ -66,8 +76,15 @@ impl Window {
         if round_trip < NEAR {
             return None;
         }
+        let segments = (self.rate * PIECE.as_secs_f64()) as usize / SEGMENT;
+        self.piece = Some(segments.max(1) * SEGMENT).filter(|piece| *piece < WHOLE);
         let bound = (self.rate * (round_trip + QUEUE).as_secs_f64() * SPARE) as usize;
         self.tell(bound.clamp(LEAST, MOST))
+    }
+
+    /// Bytes to write at once, at most; `None` for as many as there are.
+    pub fn piece(&self) -> Option<usize> {
+        self.piece
     }
 
     fn tell(&mut self, bound: usize) -> Option<usize> {
@@ -99,10 +116,13 @@ mod tests {
         let mut window = Window::new(now);
         let megabit = bound(&mut window, 125_000, round_trip, &mut now).unwrap();
         assert!((75_000..95_000).contains(&megabit), "{megabit}");
+        assert_eq!(window.piece(), Some(2 * SEGMENT));
         let ten = bound(&mut window, 1_250_000, round_trip, &mut now).unwrap();
         assert!((MOST * 7 / 8..=MOST).contains(&ten), "{ten}");
+        assert!(window.piece().is_none_or(|piece| piece > 20_000), "{:?}", window.piece());
         let least = bound(&mut window, 10_000, round_trip, &mut now).unwrap();
         assert!((LEAST..=LEAST * 9 / 8).contains(&least), "{least}");
+        assert_eq!(window.piece(), Some(SEGMENT));
         let again = bound(&mut window, 125_000, round_trip, &mut now).unwrap();
         assert!((75_000..95_000).contains(&again), "{again}");
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use bus_schema::limits::frame_of;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::json;
 use tests::{Agent, Hub, Kubectl, Member, Shape, Shaper, Statuses, is_applied};
@@ -75,7 +76,8 @@ pub async fn measure() -> Result<()> {
     let under_way = !is_applied(&hub.kubectl().get(["subscription", "large"])?);
     println!("streams carried {} bytes alone and {} beside 20 MB; {}", carried, load.carried() - carried, shaper.counts());
     ensure!(under_way, "the 20 MB had arrived before the measurement ended: it says nothing");
-    let frame = 60.0 * 1024.0 * 8.0 / RATE as f64 * 1e3;
+    let drained = RATE as usize / 8;
+    let frame = frame_of(drained) as f64 / drained as f64 * 1e3;
     println!("goal: at most twice alone and a frame's {frame:.0} ms: {:.0} ms; {streams:.0} and {both:.0} ms", 2.0 * idle + frame);
     Ok(())
 }

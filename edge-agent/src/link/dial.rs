@@ -35,7 +35,7 @@ const PUBLISH_FIELDS: usize = 64;
 /// The one packet of ours that is answered with an id.
 const SUBSCRIBE_ID: u16 = 1;
 
-type Wire = Bounded<TcpStream>;
+type Wire = Bounded;
 type Stream = Either<TlsStream<Wire>, Wire>;
 type Packets = FramedRead<ReadHalf<Stream>, Codec>;
 type Out = FramedWrite<WriteHalf<Stream>, Codec>;

@@ -121,7 +121,7 @@ impl Current {
 }
 
 impl Transport for Tls {
-    type Stream = TlsStream<Bounded<TcpStream>>;
+    type Stream = TlsStream<Bounded>;
     const SECURE: bool = true;
 
     async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {

@@ -32,7 +32,7 @@ pub trait Transport: Send + Sync + 'static {
 pub struct Plain;
 
 impl Transport for Plain {
-    type Stream = Bounded<TcpStream>;
+    type Stream = Bounded;
     const SECURE: bool = false;
 
     async fn accept(&self, socket: TcpStream) -> io::Result<Accepted<Self::Stream>> {
