@@ -15,6 +15,13 @@ pub fn frame_of(drained: usize) -> usize {
     (drained / 4).clamp(MIN_FRAME, MAX_FRAME)
 }
 
+/// Bytes of the next frame of a stream, at most, where that of others may have `frame`: half of it on a slow link, for a stream waits for
+/// everything else, and is cut anywhere at no cost.
+#[must_use]
+pub fn stream_frame_of(frame: usize) -> usize {
+    if frame < MAX_FRAME { (frame / 2).max(MIN_FRAME) } else { frame }
+}
+
 /// Bytes of one object that a member takes, unless it announces another limit: what etcd's default request limit leaves of 1.5 MiB.
 pub const MAX_OBJECT: u32 = 1_500_000;
 

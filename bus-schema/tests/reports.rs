@@ -33,8 +33,13 @@ fn arrive(world: &mut World, frame: &[u8]) {
     world.commit();
 }
 
+/// The object that `shop` changes.
+fn changed() -> ObjectId {
+    ObjectId::new("apps", "Deployment", "shop", "service-07")
+}
+
 fn is_in_step(world: &mut World) -> bool {
-    let row = world.hub.table().rows[&ObjectId::new("apps", "Deployment", "shop", "service-07")].state;
+    let row = world.hub.table().rows[&changed()].state;
     world.agent.is_reported() && row == State::Applied && world.hub.table() == world.agent.status()
 }
 
@@ -85,6 +90,27 @@ fn a_lost_step_is_told_again_as_soon_as_the_hub_could_not_follow_the_next() {
     world.finish(second);
     world.settle();
     assert!(is_in_step(&mut world));
+}
+
+#[test]
+fn what_is_applied_is_told_at_once_while_large_content_is_on_its_way() {
+    let mut world = settled();
+    world.now += COALESCE_BUSY;
+    let mut objects = shop("registry.example/shop/service:1.0.1");
+    let noise: String = (0..40_000_u64).map(|line| format!("{:x}", line.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    objects.push(format!("{{\"noise\":\"{noise}\"}}"));
+    world.desire(&objects, 2);
+    let delta = world.hub.poll_transmit(&world.shelf, MAX_FRAME, world.now).expect("a list to tell of");
+    world.agent.frame(&delta, [9; 32], &world.disk, world.now).expect("it is the hub's");
+    world.commit();
+    let applying = world.agent.poll_action(world.now).expect("an object to apply");
+    world.finish(applying);
+    world.commit();
+    while let Some(frame) = world.agent.poll_transmit(MAX_FRAME, world.now) {
+        arrive(&mut world, &frame);
+    }
+    assert!(!world.agent.is_held(), "all of it has come");
+    assert_eq!(world.hub.table().rows[&changed()].state, State::Applied);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub fn send_apart(socket: &impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 
 /// Bounds what may be on its way to the peer, unsent or not acknowledged.
 pub fn hold(socket: &impl AsFd, bytes: usize) {
-    // The kernel doubles it, and counts what it keeps beside the bytes, about a third of them.
+    // The kernel doubles it, and counts what it keeps beside the bytes: a third to a half of them.
     let told = SockRef::from(socket).set_send_buffer_size(bytes * 2 / 3);
     told.unwrap_or_else(|error| tracing::debug!(%error, "SO_SNDBUF was not taken"));
 }

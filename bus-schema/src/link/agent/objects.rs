@@ -470,8 +470,7 @@ impl Agent {
     }
 
     /// Nothing is being applied or removed, or waits for its turn.
-    pub(super) fn is_settled(&self) -> bool {
-        let idle = self.objects.apply.is_empty() && self.objects.remove.is_empty() && self.objects.in_flight.is_empty();
-        idle && (self.state.list.is_none() || self.is_held())
+    pub(super) fn is_idle(&self) -> bool {
+        self.objects.apply.is_empty() && self.objects.remove.is_empty() && self.objects.in_flight.is_empty()
     }
 }

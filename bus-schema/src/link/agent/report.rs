@@ -142,7 +142,7 @@ impl Agent {
     pub(super) fn poll_report(&mut self, max_frame: usize, now: Millis) -> Option<Vec<u8>> {
         let due = self.report.due?;
         let waits = self.report.outstanding.is_some_and(|repeat| !repeat.is_due(now)) && !self.report.goes_on();
-        if waits || !matches!(self.session, State::Open(_)) || (now < due && !self.may_tell_early()) {
+        if waits || !matches!(self.session, State::Open(_)) || (now < due && !self.may_tell_early(now)) {
             return None;
         }
         let leads_on = self.report.leads_on(now);
@@ -165,9 +165,11 @@ impl Agent {
         Some(session.sender.seal(Kind::Report, &report))
     }
 
-    /// Nothing that is under way would come along if an urgent step waited.
-    fn may_tell_early(&self) -> bool {
-        self.report.urgent && self.is_settled()
+    /// Nothing that is under way would come along if an urgent step waited; content that is still to come is waited for only as long as
+    /// other objects are.
+    fn may_tell_early(&self, now: Millis) -> bool {
+        let is_pause_over = self.report.told_at.is_none_or(|told| told + COALESCE_BUSY <= now);
+        self.report.urgent && self.is_idle() && (self.state.list.is_none() || self.is_held() || is_pause_over)
     }
 
     fn remember(&mut self, step: Step, leads_on: bool, now: Millis) {
