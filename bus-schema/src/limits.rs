@@ -15,10 +15,10 @@ pub fn frame_of(drained: usize) -> usize {
     (drained / 4).clamp(MIN_FRAME, MAX_FRAME)
 }
 
-/// Bytes of the next frame of a stream, at most, where that of others may have `frame`: half of it on a slow link, for a stream waits for
-/// everything else, and is cut anywhere at no cost.
+/// Bytes of the next frame in bulk (of a stream, or of contents), at most, where that of others may have `frame`: half of it on a slow
+/// link, for bulk waits for everything else, and is cut anywhere at no cost.
 #[must_use]
-pub fn stream_frame_of(frame: usize) -> usize {
+pub fn bulk_frame_of(frame: usize) -> usize {
     if frame < MAX_FRAME { (frame / 2).max(MIN_FRAME) } else { frame }
 }
 

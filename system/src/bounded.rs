@@ -27,9 +27,9 @@ impl Bounded {
         match written {
             Poll::Pending => self.window.waits(),
             Poll::Ready(Err(_)) => {}
-            Poll::Ready(Ok(bytes)) => {
-                let round_trip = || tcp::seen(&self.stream).map_or_else(|_| Default::default(), |seen| seen.round_trip);
-                if let Some(bound) = self.window.carried(bytes, round_trip, Instant::now()) {
+            Poll::Ready(Ok(_)) => {
+                let seen = || tcp::seen(&self.stream).unwrap_or_default();
+                if let Some(bound) = self.window.wrote(seen, Instant::now()) {
                     tcp::hold(&self.stream, bound);
                 }
             }

@@ -14,6 +14,8 @@ pub struct Seen {
     pub round_trip: Duration,
     /// How long the peer has said nothing, not even that it has what was sent.
     pub silence: Duration,
+    /// Bytes a second that have arrived at the peer, by the latest sample that what was sent did not limit; zero before the first.
+    pub rate: u64,
 }
 
 /// Asks the kernel about a connection (TCP_INFO).
@@ -23,7 +25,8 @@ pub struct Seen {
 pub fn seen(socket: &impl AsFd) -> io::Result<Seen> {
     let info = info(socket)?;
     let silence = info.tcpi_last_ack_recv.min(info.tcpi_last_data_recv);
-    Ok(Seen { round_trip: Duration::from_micros(info.tcpi_min_rtt.into()), silence: Duration::from_millis(silence.into()) })
+    let round_trip = Duration::from_micros(info.tcpi_min_rtt.into());
+    Ok(Seen { round_trip, silence: Duration::from_millis(silence.into()), rate: info.tcpi_delivery_rate })
 }
 
 #[expect(unsafe_code, reason = "no crate in use here binds TCP_INFO")]
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_tells_round_trip_and_silence() {
+    fn the_kernel_tells_round_trip_silence_and_rate() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
@@ -79,6 +82,7 @@ mod tests {
         near.read_exact(&mut [0]).unwrap();
         let seen = seen(&near).unwrap();
         assert!(seen.round_trip > Duration::ZERO && seen.round_trip < Duration::from_secs(1), "{seen:?}");
+        assert!(seen.rate > 0, "{seen:?}");
         std::thread::sleep(Duration::from_millis(300));
         let later = super::seen(&near).unwrap();
         assert!(later.silence >= seen.silence + Duration::from_millis(250), "{seen:?}, then {later:?}");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bus_schema::id::Sid;
-use bus_schema::limits::stream_frame_of;
+use bus_schema::limits::bulk_frame_of;
 use bus_schema::topic::{Direction, Topic};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -77,7 +77,7 @@ impl<'a> Carrier<'a> {
                 sent?;
                 self.sent().await;
             }
-            next = next(frames, self.streams, stream_frame_of(self.pace.frame())), if idle => {
+            next = next(frames, self.streams, bulk_frame_of(self.pace.frame())), if idle => {
                 let (from, frame) = next.ok_or(LinkError::Stopped)?;
                 self.send(from, frame)?;
             }

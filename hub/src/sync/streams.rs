@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_schema::id::Sid;
-use bus_schema::limits::stream_frame_of;
+use bus_schema::limits::bulk_frame_of;
 use bus_schema::stream::Session;
 use streams::{Budget, Endpoint, Limits, Role};
 use tokio_util::task::AbortOnDropHandle;
@@ -117,7 +117,7 @@ impl Drop for Lane {
 async fn carry(endpoint: Endpoint, downlink: Downlink) {
     loop {
         endpoint.wants().await;
-        let frame = stream_frame_of(downlink.frame());
+        let frame = bulk_frame_of(downlink.frame());
         if downlink.ready_for_stream().await.is_err() {
             return;
         }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::HubLink;
 use crate::frame;
 use crate::hash::Hash;
-use crate::limits::{MAX_WANT_ITEMS, WANT_WINDOW};
+use crate::limits::{MAX_WANT_ITEMS, WANT_WINDOW, bulk_frame_of};
 use crate::link::{Contents, Encoded};
 use crate::list::Wanted;
 use crate::message::{Content, Kind, Part, Want, WantItem};
@@ -45,7 +45,7 @@ impl HubLink {
     }
 
     pub(super) fn poll_content(&mut self, contents: &dyn Contents, max_frame: usize) -> Option<Vec<u8>> {
-        let max_frame = max_frame.min(self.sessions.current.as_ref()?.max_frame);
+        let max_frame = bulk_frame_of(max_frame).min(self.sessions.current.as_ref()?.max_frame);
         let mut room = frame::room(max_frame).saturating_sub(8);
         let mut parts: Vec<Part> = Vec::new();
         while let Some(asked) = self.serving.asked.pop_front() {
