@@ -21,11 +21,13 @@ pub enum Bug {
     StreamTakesTwice,
     StreamPerformedTwice,
     StreamEndLost,
+    StreamFailsEarly,
 }
 
 impl Bug {
     /// Those of streams, which have a simulation of their own.
-    pub const OF_STREAMS: [Bug; 4] = [Bug::StreamForgetsSent, Bug::StreamTakesTwice, Bug::StreamPerformedTwice, Bug::StreamEndLost];
+    pub const OF_STREAMS: [Bug; 5] =
+        [Bug::StreamForgetsSent, Bug::StreamTakesTwice, Bug::StreamPerformedTwice, Bug::StreamEndLost, Bug::StreamFailsEarly];
 
     pub const ALL: [Bug; 12] = [
         Bug::UidAsIdentity,

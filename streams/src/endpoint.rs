@@ -317,6 +317,16 @@ impl Shared {
     /// Ends a stream at once.
     pub fn reset(&self, id: u64, code: Code, message: &str) {
         self.act(|mux, now| mux.reset(id, code, message, now));
+        self.leave(id);
+    }
+
+    /// Ends a stream when the peer has what was written.
+    pub fn fail(&self, id: u64, code: Code, message: &str) {
+        self.act(|mux, now| mux.fail(id, code, message, now));
+        self.leave(id);
+    }
+
+    fn leave(&self, id: u64) {
         let slot = self.lock().slots.remove(&id);
         // The other half may wait for what will not come any more.
         slot.into_iter().for_each(|mut slot| slot.wake());

@@ -120,6 +120,11 @@ impl Writer {
     pub fn reset(&self, code: Code, message: &str) {
         self.0.shared.reset(self.0.id, code, message);
     }
+
+    /// As [`Writer::reset`], after the peer has what was written.
+    pub fn fail(&self, code: Code, message: &str) {
+        self.0.shared.fail(self.0.id, code, message);
+    }
 }
 
 impl AsyncRead for Reader {

@@ -37,6 +37,7 @@ use crate::frame::{Key, Receiver, Sender};
 use crate::id::Millis;
 use crate::link::timer::Repeat;
 use crate::message::stream::{Code, StreamReset};
+use crate::planted::{Bug, is_planted};
 
 /// Which end this is: the hub opens, the agent performs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,8 @@ struct State {
     starved: bool,
     /// Nobody reads or writes it any more: it ends when the peer has everything.
     lingers: bool,
+    /// Why it ends before its time when the peer has everything.
+    failure: Option<(Code, String)>,
 }
 
 impl State {
@@ -149,6 +152,7 @@ impl State {
             probe: None,
             starved: false,
             lingers: false,
+            failure: None,
         }
     }
 
@@ -322,9 +326,21 @@ impl Mux {
         self.reset_timers.set(id, Some(now));
     }
 
+    /// Nothing more comes, although it should have: ends the stream when the peer has what was written.
+    pub fn fail(&mut self, id: u64, code: Code, message: &str, now: Millis) {
+        let Some(state) = self.streams.get_mut(&id) else { return };
+        state.failure = Some((code, message.to_owned()));
+        state.lingers = true;
+        state.inc.consume(state.inc.waiting());
+        self.touch(id, now);
+    }
+
     /// Nobody uses the stream any more: what was written and finished still arrives, everything else ends.
     pub fn abandon(&mut self, id: u64, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
+        if state.failure.is_some() {
+            return;
+        }
         if !state.out.has_ended() {
             return self.reset(id, Code::Cancelled, "nobody waits for it any more", now);
         }
@@ -392,6 +408,8 @@ impl Mux {
             self.remove(id);
         } else if state.lingers && state.out.is_done() && !state.inc.has_ended() {
             self.reset(id, Code::Cancelled, "answered", now);
+        } else if let Some((code, message)) = state.failure.take_if(|_| state.out.buffered() == 0 || is_planted(Bug::StreamFailsEarly)) {
+            self.reset(id, code, &message, now);
         }
     }
 }

@@ -64,7 +64,7 @@ pub async fn relay(response: Response<AnswerBody>, writer: &mut Writer, pool: Op
                     return;
                 }
             }
-            Err(error) => return writer.reset(Code::Failed, &format!("the server's answer broke off: {}", chain(&error))),
+            Err(error) => return writer.fail(Code::Failed, &format!("the server's answer broke off: {}", chain(&error))),
         }
     }
     if writer.shutdown().await.is_err() {

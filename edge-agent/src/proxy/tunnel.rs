@@ -19,7 +19,7 @@ pub async fn run(io: impl AsyncRead + AsyncWrite, stream: Stream) {
         Ok(())
     };
     if let Err(error) = tokio::try_join!(up, downward(&mut from, &mut writer)) {
-        writer.reset(Code::Failed, &format!("the connection to the server broke: {error}"));
+        writer.fail(Code::Failed, &format!("the connection to the server broke: {error}"));
     }
 }
 

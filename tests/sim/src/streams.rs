@@ -32,6 +32,7 @@ pub struct Counts {
     pub opened: u64,
     pub completed: u64,
     pub broken: u64,
+    pub failed: u64,
     pub bytes: u64,
 }
 
@@ -46,6 +47,7 @@ impl Counts {
         self.opened += other.opened;
         self.completed += other.completed;
         self.broken += other.broken;
+        self.failed += other.failed;
         self.bytes += other.bytes;
     }
 }
@@ -62,6 +64,8 @@ struct Half {
     unread: usize,
     peer_ended: bool,
     gone: bool,
+    /// It ends before its time, when all that was written has come.
+    failed: bool,
 }
 
 struct End {
@@ -253,7 +257,12 @@ impl World {
         let end = self.end(hub);
         let ids: Vec<u64> = end.halves.keys().copied().collect();
         for id in ids {
-            let Some(half) = end.halves.get_mut(&id) else { continue };
+            let Some(half) = end.halves.get_mut(&id).filter(|half| !half.failed) else { continue };
+            if rough && rng.u32(0..200) == 0 {
+                end.mux.fail(id, Code::Failed, "", now);
+                (half.failed, half.gone) = (true, true);
+                continue;
+            }
             if rough && rng.u32(0..400) == 0 {
                 end.mux.abandon(id, now);
                 end.halves.remove(&id);
@@ -325,7 +334,15 @@ impl World {
                         return Err(format!("stream {id} broke the rules"));
                     }
                     self.counts.broken += 1;
-                    self.end(hub).halves.remove(&id);
+                    let here = self.end(hub).halves.remove(&id).map_or(0, |half| half.read.len());
+                    if code == Code::Failed
+                        && let Some(failed) = self.end(!hub).halves.get(&id).filter(|half| half.failed)
+                    {
+                        if here != failed.wrote.len() {
+                            return Err(format!("stream {id} failed after {here} of {} bytes", failed.wrote.len()));
+                        }
+                        self.counts.failed += 1;
+                    }
                 }
             }
         }
