@@ -73,6 +73,10 @@ pub const STALE_SESSION: Millis = 10_000;
 /// Heartbeats without a word of the peer, as a fraction, after which a session counts as dead: two may be lost.
 pub const LOST_HEARTBEATS: (Millis, Millis) = (5, 2);
 
+/// Silence of one of two processes that share an identity, after which the other counts as alone: twice the longest pause between two
+/// attempts to connect.
+pub const CLONE_SILENCE: Millis = 120_000;
+
 /// Least time between two greetings of one connection that a hint of the peer causes.
 pub const MIN_REGREET: Millis = 2_000;
 

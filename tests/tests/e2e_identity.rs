@@ -8,6 +8,8 @@ use serde_json::Value;
 use tests::{Agent, Hub, Member, Relay, Scratch, is_applied};
 
 const SOON: Duration = Duration::from_secs(40);
+/// Longer than the silence after which one of two agents counts as gone.
+const MINUTES: Duration = Duration::from_secs(180);
 
 fn objects(value: &str) -> String {
     format!(
@@ -220,6 +222,29 @@ async fn a_cluster_leaves_with_or_without_its_objects_and_may_come_back() -> Res
     ensure!(left && said.contains("1 objects are removed"), "{said}");
     ensure!(!member.kubectl().exists(["configmap", "first", "-n", "default"])?);
     ensure!(!hub.kubectl().run(["get", "mcls", "-A", "-o", "name"])?.contains('/'));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_agents_with_one_identity_neither_is_served_until_one_has_ended() -> Result<()> {
+    let (member, hub, mut agent) = joined("twice", &[]).await?;
+    let mut other = Agent::prepare(&hub, &member)?;
+    copy(&agent.data(), &other.data())?;
+    other.run(&[])?;
+    cluster(&hub, "Cloned", &agent)?;
+    hub.kubectl().apply(&objects("one"))?;
+    std::thread::sleep(Duration::from_secs(5));
+    ensure!(!member.kubectl().exists(["configmap", "first", "-n", "default"])?, "one of the two was served");
+
+    // The one that has the link says goodbye; should the other have taken it just now, silence has to tell.
+    let (leaving, left) = if agent.bus.open_connections() > 0 { (&mut agent, &other) } else { (&mut other, &agent) };
+    leaving.stop()?;
+    let begun = Instant::now();
+    let found = member.kubectl().wait_until(["configmap", "first", "-n", "default"], MINUTES, |_| true);
+    found.map_err(|error| error.context(format!("HUB\n{}\nAGENT\n{}", hub.log(), left.log())))?;
+    hub.kubectl().wait_until(["subscription", "first"], SOON, is_applied)?;
+    eprintln!("the other was served {:?} after the one had ended", begun.elapsed());
+    cluster(&hub, "Connected", left)?;
     Ok(())
 }
 

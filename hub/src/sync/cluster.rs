@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::library::{Library, Shelf, bases};
 use super::streams::{Lane, Streams};
 use super::{report, tables};
-use crate::bus::{Downlink, Event, SendError, Session, Uplink};
+use crate::bus::{CloseCause, Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
 use crate::core::guard::fleet::{Fleet, Words};
@@ -210,6 +210,9 @@ impl Task {
             }
             Some(Event::Closed(closed)) => {
                 tracing::info!(sid = %self.sid, cause = ?closed.cause, "agent disconnected");
+                if closed.cause == CloseCause::Disconnected {
+                    self.link.ended();
+                }
                 self.close();
             }
             None => self.close(),
@@ -271,6 +274,7 @@ impl Task {
 
     /// Commits what was decided, then tells it.
     async fn pump(&mut self) -> Result<(), StoreError> {
+        self.link.timeout(self.now());
         let writes = self.link.take_writes();
         if !writes.is_empty() {
             let sid = self.sid;
@@ -299,7 +303,11 @@ impl Task {
                 }
                 HubEvent::Cloned { boots } => {
                     self.streams.lost();
-                    tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity: stop both, then start the right one")
+                    tracing::warn!(sid = %self.sid, ?boots, "two agents share this identity, and neither is served: stop the wrong one")
+                }
+                HubEvent::Alone(boot) => {
+                    tracing::info!(sid = %self.sid, %boot, "of two agents that shared this identity one is left: it is served");
+                    self.resume_streams();
                 }
                 HubEvent::Listed(root) => tracing::debug!(sid = %self.sid, %root, "listed"),
                 HubEvent::Status => {}

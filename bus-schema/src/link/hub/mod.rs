@@ -1,8 +1,9 @@
 //! The hub's end of one cluster: makes the agent's list equal to the desired one and keeps its status table.
 //!
-//! One file a concern: `state` (what is durable), `session` (greeting, clones), `desired` (the one outstanding Delta),
+//! One file a concern: `state` (what is durable), `session` (greeting), `clones`, `desired` (the one outstanding Delta),
 //! `serve` (answers to `Want`), `status` (the way up).
 
+mod clones;
 mod desired;
 mod serve;
 mod session;
@@ -48,8 +49,10 @@ pub struct Desired {
 pub enum HubEvent {
     /// A session was confirmed; `restored` when the agent's disk is older than what this hub knows.
     Confirmed { boot: BootId, restored: bool },
-    /// Two processes share this identity: neither is served until both were stopped and one was started.
+    /// Two processes share this identity: neither is served until one of them is gone, or a new one is there.
     Cloned { boots: [BootId; 2] },
+    /// Of two, this one is left: it is served again.
+    Alone(BootId),
     /// The agent stored this list.
     Listed(Hash),
     /// The committed status table changed.
@@ -73,6 +76,7 @@ pub struct HubLink {
     /// Planted bug only: lists that wait for their turn.
     queue: VecDeque<Desired>,
     sessions: session::Sessions,
+    clones: Option<clones::Clones>,
     sync: desired::Sync,
     serving: serve::Serving,
     owes_status_ack: bool,
@@ -98,6 +102,7 @@ impl HubLink {
             generation: 0,
             queue: VecDeque::new(),
             sessions: session::Sessions::default(),
+            clones: None,
             sync: desired::Sync::default(),
             serving: serve::Serving::default(),
             owes_status_ack: false,
@@ -189,7 +194,7 @@ impl HubLink {
         if let Some(frame) = self.sessions.outbox.pop_front() {
             return Some(frame);
         }
-        if self.sessions.is_cloned() {
+        if self.clones.is_some() {
             return None;
         }
         self.poll_status_ack()
@@ -199,11 +204,12 @@ impl HubLink {
             .or_else(|| self.poll_beat())
     }
 
-    /// When `poll_transmit` should be called again at the latest.
+    /// When `timeout` and `poll_transmit` should be called again at the latest.
     pub fn poll_timeout(&self) -> Option<Millis> {
-        match self.sessions.current.is_some() && !self.sessions.is_cloned() {
-            true => earliest([self.delta_due(), self.confirm_prune_due()]),
-            false => None,
+        match (&self.sessions.current, &self.clones) {
+            (None, _) => None,
+            (Some(_), None) => earliest([self.delta_due(), self.confirm_prune_due()]),
+            (Some(_), Some(_)) => self.alone_at(),
         }
     }
 

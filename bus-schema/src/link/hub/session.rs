@@ -14,24 +14,14 @@ use crate::planted::{Bug, is_planted};
 use crate::secret::Trust;
 use crate::stream;
 
-/// Processes of an agent that are remembered, so that one that comes back is known for a clone.
-const OLD_BOOTS: usize = 8;
-
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     pending: VecDeque<Pending>,
     pub(super) current: Option<Session>,
     /// Frames that belong to no session: Welcomes and hints.
     pub(super) outbox: VecDeque<Vec<u8>>,
-    cloned: Option<[BootId; 2]>,
     /// A Hello that came before the agent's key was known.
     pub(super) early: Option<Vec<u8>>,
-}
-
-impl Sessions {
-    pub(super) fn is_cloned(&self) -> bool {
-        self.cloned.is_some()
-    }
 }
 
 #[derive(Debug)]
@@ -222,30 +212,9 @@ impl HubLink {
         self.sessions.current = Some(session);
         self.write(HubWrite::Session(keys.id.0));
         self.write(HubWrite::Order(self.state.order.max(hello.order) + 1));
-        self.judge_boot(hello.boot);
+        self.judge_boot(hello.boot, now);
         self.events.push(HubEvent::Confirmed { boot: BootId(hello.boot), restored });
         self.start_sync(Hash::read(&hello.listed), asserted, now);
-    }
-
-    /// A process that was replaced and comes back is one of two that share an identity: neither is served until a person has stopped
-    /// them and started the right one, which then is a process that was never seen.
-    fn judge_boot(&mut self, boot: u64) {
-        if boot == self.state.boot {
-            return;
-        }
-        if self.state.old_boots.contains(&boot) {
-            let boots = [BootId(self.state.boot), BootId(boot)];
-            self.sessions.cloned = Some(boots);
-            self.events.push(HubEvent::Cloned { boots });
-        } else {
-            self.sessions.cloned = None;
-        }
-        let mut old = self.state.old_boots.clone();
-        old.retain(|known| *known != boot && *known != self.state.boot);
-        old.extend(Some(self.state.boot).filter(|boot| *boot != 0));
-        let surplus = old.len().saturating_sub(OLD_BOOTS);
-        old.drain(..surplus);
-        self.write(HubWrite::Boots { boot, old });
     }
 
     fn on_message(&mut self, kind: Kind, body: &[u8], now: Millis) -> Result<(), FrameError> {
@@ -292,11 +261,6 @@ impl HubLink {
         session.sender.seal(kind, message)
     }
 
-    /// Two processes that share this identity, while neither is served.
-    pub fn clones(&self) -> Option<[BootId; 2]> {
-        self.sessions.cloned
-    }
-
     /// When the agent last said something in the confirmed session: what could not be opened is no sign of life.
     pub fn last_heard(&self) -> Option<Millis> {
         self.sessions.current.as_ref().map(|session| session.last_heard)
@@ -304,7 +268,7 @@ impl HubLink {
 
     /// What streams need to know of the confirmed session; `None` when the agent performs none, or two share its identity.
     pub fn stream_session(&self) -> Option<&stream::Session> {
-        self.sessions.current.as_ref()?.streams.as_ref().filter(|_| !self.sessions.is_cloned())
+        self.sessions.current.as_ref()?.streams.as_ref().filter(|_| self.clones.is_none())
     }
 
     /// The confirmed session.

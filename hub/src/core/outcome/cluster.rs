@@ -115,7 +115,7 @@ fn ready(report: &ClusterReport) -> Saying {
     let known = report.facts.as_ref();
     if let Some([one, other]) = &report.clones {
         let message = format!(
-            "two agents ({one} and {other}) share this cluster's identity and neither is served: stop both, then start the right one"
+            "two agents ({one} and {other}) share this cluster's identity and neither is served: stop the wrong one; the other is served within two minutes"
         );
         return say("Unknown", "AgentCloned", message);
     }
