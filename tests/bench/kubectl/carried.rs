@@ -14,7 +14,6 @@ use tests::{Kubectl, Member};
 use super::Way;
 use crate::{figure, percentile};
 
-const ROUNDS: usize = 5;
 /// ConfigMaps of 1 MB each in the long list.
 const LONG: usize = 16;
 /// Bytes of the log and of the file: long enough on any way that kubectl's own start weighs little.
@@ -41,34 +40,49 @@ spec:
       readinessProbe: {exec: {command: [test, -e, /tmp/written]}, periodSeconds: 1}
 ";
 
-/// Something that a way carries: its name, and what does it once and returns the bytes.
-type Verb = (&'static str, fn(&Way, &Path) -> Result<u64>);
+/// Something that a way carries.
+#[derive(Clone, Copy)]
+enum Verb {
+    List,
+    Logs,
+    CopyOut,
+    CopyIn,
+}
 
-const VERBS: [Verb; 3] = [("logs", logs), ("cp out of a container", copy_out), ("cp into a container", copy_in)];
+/// What is measured, how often, and what it is called.
+const VERBS: [(Verb, usize, &str); 4] = [
+    (Verb::List, 25, "a list of 16 MB"),
+    (Verb::Logs, 5, "logs"),
+    (Verb::CopyOut, 15, "cp out of a container"),
+    (Verb::CopyIn, 15, "cp into a container"),
+];
 
 pub async fn measure(member: &Member, ways: &[Way], folder: &Path) -> Result<()> {
     prepare(member.kubectl(), folder)?;
-    let mut rates = vec![Vec::new(); ways.len()];
-    for _ in 0..ROUNDS {
-        for (way, rates) in ways.iter().zip(&mut rates) {
-            let begun = Instant::now();
-            let bytes = list(way).await?;
-            rates.push(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
-        }
-    }
-    tell("a list of 16 MB", ways, rates);
-    for (what, carry) in VERBS {
+    for (verb, rounds, what) in VERBS {
         let mut rates = vec![Vec::new(); ways.len()];
-        for _ in 0..ROUNDS {
-            for (way, rates) in ways.iter().zip(&mut rates) {
-                let begun = Instant::now();
-                let bytes = carry(way, folder)?;
-                rates.push(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64());
+        for round in 0..rounds {
+            // Another way is the first of each round: what one leaves behind, the next one has to bear.
+            for place in 0..ways.len() {
+                let way = (round + place) % ways.len();
+                rates[way].push(rate(verb, &ways[way], folder).await?);
             }
         }
-        tell(what, ways, rates);
+        tell(what, ways, &rates);
     }
     Ok(())
+}
+
+/// MB that a way carries in a second.
+async fn rate(verb: Verb, way: &Way, folder: &Path) -> Result<f64> {
+    let begun = Instant::now();
+    let bytes = match verb {
+        Verb::List => list(way).await?,
+        Verb::Logs => logs(way, folder)?,
+        Verb::CopyOut => copy_out(way, folder)?,
+        Verb::CopyIn => copy_in(way, folder)?,
+    };
+    Ok(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64())
 }
 
 fn prepare(member: &Kubectl, folder: &Path) -> Result<()> {
@@ -84,13 +98,17 @@ fn prepare(member: &Kubectl, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tell(what: &str, ways: &[Way], rates: Vec<Vec<f64>>) {
-    let medians: Vec<f64> = rates.into_iter().map(|mut rates| percentile(&mut rates, 0.5)).collect();
-    for (way, median) in ways.iter().zip(&medians) {
-        figure(&format!("kubectl: {what} {}, p50", way.name), *median, "MB/s", "-", "-");
+/// The share of direct is the median of what each round gave: the two runs of a round stand beside each other.
+fn tell(what: &str, ways: &[Way], rates: &[Vec<f64>]) {
+    for (way, rates) in ways.iter().zip(rates) {
+        figure(&format!("kubectl: {what} {}, p50", way.name), percentile(&mut rates.clone(), 0.5), "MB/s", "-", "-");
     }
-    if let [direct, .., bus] = medians[..] {
-        figure(&format!("kubectl: {what}, over the bus / direct"), 100.0 * bus / direct, "%", "69", "80");
+    if let [direct, .., bus] = rates {
+        let mut shares: Vec<f64> = bus.iter().zip(direct).map(|(bus, direct)| 100.0 * bus / direct).collect();
+        figure(&format!("kubectl: {what}, over the bus / direct"), percentile(&mut shares, 0.5), "%", "69", "80");
+        for (name, share) in [("lower", 0.25), ("upper", 0.75)] {
+            figure(&format!("kubectl: {what}, {name} quartile of it"), percentile(&mut shares, share), "%", "-", "-");
+        }
     }
 }
 
