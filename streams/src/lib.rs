@@ -7,11 +7,13 @@ mod endpoint;
 mod halves;
 mod head;
 pub mod loopback;
+mod some;
 
 pub use bus_schema::message::stream::Code;
 pub use bus_schema::stream::{Budget, Limits, MAX_HEAD, OpenError, Role, Session};
 pub use endpoint::{Counts, Endpoint};
 pub use halves::{Reader, Stream, Writer};
+pub use some::read_some;
 
 /// Why a stream ended before its time: the inner error of the `io::Error`s of [`Stream`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use streams::{Code, Reader, Stream, Writer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split};
+use streams::{Code, Reader, Stream, Writer, read_some};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 
 /// Most bytes handed to the server at once: one record of TLS.
 const UPWARD: usize = 16 << 10;
@@ -32,6 +32,11 @@ async fn upward(from: &mut Reader, to: &mut (impl AsyncWrite + Unpin)) -> io::Re
 }
 
 async fn downward(from: &mut (impl AsyncRead + Unpin), to: &mut Writer) -> io::Result<()> {
-    copy(from, to).await?;
-    to.shutdown().await
+    loop {
+        let some = read_some(from).await?;
+        if some.is_empty() {
+            return to.shutdown().await;
+        }
+        to.write_all(&some).await?;
+    }
 }

@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use streams::{Reader, Stream, Writer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use streams::{Reader, Stream, Writer, read_some};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::audit::Entry;
 use super::websocket::{FromClient, FromServer};
 
-/// Most bytes read of a client at once, or handed to it: one record of TLS.
+/// Most bytes handed to a client at once: one record of TLS.
 const CHUNK: usize = 16 << 10;
 
 /// How long one direction goes on after the other has ended. kube-apiserver itself ends both at once; a client that is gone for good and
@@ -51,21 +51,21 @@ async fn upward(
     mut tracked: Option<(FromClient, watch::Sender<Vec<u8>>)>,
     entry: &Entry,
 ) -> io::Result<()> {
-    let (mut chunk, mut out) = (vec![0; CHUNK], Vec::new());
+    let mut out = Vec::new();
     loop {
-        let count = from.read(&mut chunk).await?;
-        if count == 0 {
+        let chunk = read_some(&mut from).await?;
+        if chunk.is_empty() {
             break;
         }
         let passing = match &mut tracked {
             Some((tracker, pings)) => {
                 out.clear();
-                if let Some(ping) = tracker.take(&chunk[..count], &mut out) {
+                if let Some(ping) = tracker.take(&chunk, &mut out) {
                     pings.send_replace(ping);
                 }
                 &out
             }
-            None => &chunk[..count],
+            None => &chunk[..],
         };
         to.write_all(passing).await?;
         entry.up(passing.len());
