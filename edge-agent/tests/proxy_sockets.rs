@@ -20,10 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A server at a free port of loopback whose connections are served by `serve`.
-async fn server<F: Future<Output = ()> + Send>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16
-where
-    F: 'static,
-{
+async fn server<F: Future<Output = ()> + Send + 'static>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

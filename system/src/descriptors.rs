@@ -20,7 +20,7 @@ mod tests {
     #[test]
     fn the_soft_limit_becomes_the_hard_one() {
         let before = getrlimit(Resource::Nofile);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..before.clone() }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), ..before }).unwrap();
         assert_eq!(getrlimit(Resource::Nofile).current, Some(256));
         assert_eq!(raise(), before.maximum.unwrap_or(u64::MAX));
         assert_eq!(raise(), before.maximum.unwrap_or(u64::MAX), "it stays so");

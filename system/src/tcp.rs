@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn little_stays_unsent_of_what_is_sent_apart_and_much_of_what_is_joined() {
-        let apart = unsent(|socket, bytes| send_apart(socket, bytes));
+        let apart = unsent(send_apart);
         let joined = unsent(|mut socket, bytes| socket.write(bytes));
         assert!(apart <= 4096 + 1448, "{apart}");
         assert!(joined > apart, "{joined}: the kernel does by itself what is done here");

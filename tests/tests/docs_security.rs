@@ -60,7 +60,7 @@ fn missing(test: &str) -> Result<()> {
     let is_it = |line: &&str| {
         ["fn ", "async fn "].iter().any(|start| line.strip_prefix(start).is_some_and(|rest| rest.starts_with(&format!("{name}("))))
     };
-    let at = lines.iter().position(|line| is_it(line)).with_context(|| format!("{test}: no such function"))?;
+    let at = lines.iter().position(is_it).with_context(|| format!("{test}: no such function"))?;
     let mut attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
     ensure!(attributes.any(|line| line.contains("test")), "{test}: the function is no test");
     Ok(())

@@ -207,7 +207,10 @@ enum End {
 impl World {
     async fn end(&mut self, how: End, open: Vec<Connection>) -> Result<()> {
         match how {
-            End::Client => return Ok(drop(open)),
+            End::Client => {
+                drop(open);
+                return Ok(());
+            }
             End::Server => self.stub.nudge()?,
             End::Link => {
                 self.agent.bus.cut();

@@ -219,7 +219,7 @@ fn a_site_can_be_seen_at_another_address_and_get_another() -> Result<()> {
 #[test]
 fn a_shaped_link_leaves_nothing_behind() -> Result<()> {
     let (site, shaper) = shaped(Shape::default())?;
-    let device = shaper.device().to_owned();
+    let device = shaper.outer().to_owned();
     let is_there = || std::path::Path::new(&format!("/sys/class/net/{device}")).exists();
     ensure!(is_there());
     let name = site.name().to_owned();

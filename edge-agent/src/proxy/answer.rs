@@ -76,7 +76,7 @@ pub async fn relay(response: Response<AnswerBody>, writer: &mut Writer, pool: Op
 }
 
 pub fn response_head<B>(response: &Response<B>) -> ResponseHead {
-    let nominated: Vec<String> = response.headers().get_all(header::CONNECTION).iter().flat_map(|value| tokens(value)).collect();
+    let nominated: Vec<String> = response.headers().get_all(header::CONNECTION).iter().flat_map(tokens).collect();
     let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let passes = |name: &str| (is_switch && name == "upgrade") || !(is_hop_by_hop(name) || nominated.iter().any(|other| other == name));
     let passing = response.headers().iter().filter(|(name, _)| passes(name.as_str()));

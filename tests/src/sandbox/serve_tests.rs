@@ -59,7 +59,7 @@ async fn what_an_agent_applies_is_stored_listed_and_deleted() {
     let mut found = Vec::new();
     let unread = survey::survey(&api, &discovery, &mut |object| found.push(object.id)).await.unwrap();
     assert!(unread.is_empty(), "{unread:?}");
-    assert_eq!(found, [id.clone()]);
+    assert_eq!(found, std::slice::from_ref(&id));
     let target = Target { id: &id, version: "v1", uid: &first.uid };
     assert_eq!(delete(&api, &discovery, &target, &|_| true).await, Deleted::Gone);
 }

@@ -113,7 +113,7 @@ impl Shaper {
 
     /// The device at the hub's side.
     #[must_use]
-    pub fn device(&self) -> &str {
+    pub fn outer(&self) -> &str {
         &self.outer
     }
 
