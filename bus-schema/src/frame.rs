@@ -192,6 +192,11 @@ pub fn is_of_streams(frame: &[u8]) -> bool {
     peek(frame).is_ok_and(|(header, _)| header.kind.is_of_streams())
 }
 
+/// Whether a frame asks for a session.
+pub fn is_hello(frame: &[u8]) -> bool {
+    peek(frame).is_ok_and(|(header, _)| header.kind == Kind::Hello)
+}
+
 /// Opens a frame that is no greeting; returns its header and body.
 ///
 /// # Errors

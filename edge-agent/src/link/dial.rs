@@ -32,6 +32,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a PUBLISH beside its frame: fixed header and topic.
 const PUBLISH_FIELDS: usize = 64;
 
+/// Bytes that are read at once, at most: half of the largest frame.
+const READ_BUFFER: usize = 32 * 1024;
+
 /// The one packet of ours that is answered with an id.
 const SUBSCRIBE_ID: u16 = 1;
 
@@ -138,7 +141,7 @@ fn framed(stream: Stream) -> (Packets, Out) {
     let most = MAX_FRAME + PUBLISH_FIELDS;
     let codec = Codec { max_incoming_size: most, max_outgoing_size: most };
     let (read, write) = split(stream);
-    (FramedRead::new(read, codec.clone()), FramedWrite::new(write, codec))
+    (FramedRead::with_capacity(read, codec.clone(), READ_BUFFER), FramedWrite::new(write, codec))
 }
 
 /// SUBSCRIBE does not wait for CONNACK (MQTT 3.1.1, 3.1.4): a round trip less.

@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bus_schema::limits::{MAX_FRAME, frame_of};
+use bus_schema::limits::{MAX_FRAME, bulk_frame_of, frame_of};
 use bytes::Bytes;
+use streams::Endpoint;
 use tokio::sync::Notify;
 
+use super::carried::Carried;
 use super::drain::DrainMeter;
 use super::gate::certificate::ClientCertificate;
 use super::topics::{Direction, Sid, Topic};
@@ -65,25 +67,14 @@ impl Downlink {
         self.0.push(Topic::Main(self.0.sid, Direction::Down), payload)
     }
 
-    /// Takes one frame of a stream, which leaves when no other frame waits.
-    ///
-    /// # Errors
-    /// As [`Downlink::try_send`].
-    pub fn try_send_stream(&self, payload: Bytes) -> Result<(), SendError> {
-        self.0.push_stream(payload)
+    /// Carries the streams of this end from now on, or of none: down as far as no other frame waits, and up as they come.
+    pub fn carry(&self, streams: Option<Endpoint>) {
+        self.0.carried.set(streams);
     }
 
-    /// Waits until a frame of a stream fits: one may wait at a time. Cancellation loses nothing.
-    ///
-    /// # Errors
-    /// [`SendError::Closed`].
-    pub async fn ready_for_stream(&self) -> Result<(), SendError> {
-        self.0
-            .until(|state| match state.admits_stream() {
-                Err(SendError::Full) => None,
-                answer => Some(answer),
-            })
-            .await
+    /// The agent has greeted anew: frames of streams come with all others from now on, until they are carried again.
+    pub fn greeted(&self) {
+        self.0.carried.greeted();
     }
 
     /// Waits until a frame of `len` bytes fits. Cancellation loses nothing.
@@ -111,7 +102,7 @@ impl Downlink {
 
     /// Bytes of the next frame, at most, as far as the link is known.
     pub fn frame(&self) -> usize {
-        self.0.lock().frame().unwrap_or(MAX_FRAME)
+        self.0.frame()
     }
 
     /// Bytes a second that the socket takes; `None` for one that takes everything at once.
@@ -149,6 +140,7 @@ pub(super) struct Link {
     /// What the peer has shown, if the transport asks for it.
     pub certificate: Option<ClientCertificate>,
     pub heard: Heard,
+    pub carried: Carried,
     state: Mutex<State>,
     changed: Notify,
     work: Notify,
@@ -158,8 +150,6 @@ pub(super) struct Link {
 struct State {
     frames: VecDeque<(Topic, Bytes)>,
     replies: VecDeque<Bytes>,
-    /// A frame of a stream, behind everything else.
-    stream: Option<Bytes>,
     /// Payload bytes taken and not yet in the socket, the frame being written included.
     queued: usize,
     subscribed: bool,
@@ -194,28 +184,26 @@ impl State {
         }
     }
 
-    fn admits_stream(&self) -> Result<(), SendError> {
-        match () {
-            () if self.closed.is_some() => Err(SendError::Closed),
-            () if self.subscribed && self.stream.is_none() => Ok(()),
-            () => Err(SendError::Full),
-        }
-    }
-
-    fn next(&mut self, sid: Sid) -> Option<Outgoing> {
+    fn next(&mut self) -> Option<Outgoing> {
         if let Some(reply) = self.replies.pop_front() {
             return Some(Outgoing::Reply(reply));
         }
-        if let Some((topic, payload)) = self.frames.pop_front() {
-            return Some(Outgoing::Publish(topic, payload));
-        }
-        self.stream.take().map(|payload| Outgoing::Stream(Topic::Main(sid, Direction::Down), payload))
+        self.frames.pop_front().map(|(topic, payload)| Outgoing::Publish(topic, payload))
     }
 }
 
 impl Link {
     pub fn new(sid: Sid, conn: ConnId) -> Link {
-        Link { sid, conn, certificate: None, heard: Heard::default(), state: Mutex::default(), changed: Notify::new(), work: Notify::new() }
+        Link {
+            sid,
+            conn,
+            certificate: None,
+            heard: Heard::default(),
+            carried: Carried::default(),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            work: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -227,19 +215,6 @@ impl Link {
         let mut state = self.lock();
         state.admits(payload.len())?;
         self.enqueue(&mut state, topic, payload);
-        Ok(())
-    }
-
-    /// Takes a frame of a stream if none waits.
-    pub fn push_stream(&self, payload: Bytes) -> Result<(), SendError> {
-        if payload.len() > MAX_QUEUED {
-            return Err(SendError::TooLarge(payload.len()));
-        }
-        let mut state = self.lock();
-        state.admits_stream()?;
-        state.stream = Some(payload);
-        drop(state);
-        self.work.notify_one();
         Ok(())
     }
 
@@ -269,6 +244,7 @@ impl Link {
     pub fn set_subscribed(&self, subscribed: bool) {
         self.lock().subscribed = subscribed;
         self.changed.notify_waiters();
+        self.work.notify_one();
     }
 
     /// Notes a fleet channel that the agent has subscribed to.
@@ -289,24 +265,26 @@ impl Link {
     /// The next thing to write. Only the connection's writer calls this.
     pub async fn next(&self) -> Outgoing {
         loop {
-            if let Some(outgoing) = self.take_next() {
+            let (next, subscribed) = {
+                let mut state = self.lock();
+                (state.next(), state.subscribed)
+            };
+            if let Some(outgoing) = next {
                 return outgoing;
             }
-            self.work.notified().await;
+            tokio::select! {
+                biased;
+                () = self.work.notified() => {}
+                frame = self.carried.next(|| bulk_frame_of(self.frame())), if subscribed => {
+                    return Outgoing::Stream(Topic::Main(self.sid, Direction::Down), frame);
+                }
+            }
         }
     }
 
-    fn take_next(&self) -> Option<Outgoing> {
-        let (outgoing, stream_left) = {
-            let mut state = self.lock();
-            let waited = state.stream.is_some();
-            let outgoing = state.next(self.sid);
-            (outgoing, waited && state.stream.is_none())
-        };
-        if stream_left {
-            self.changed.notify_waiters();
-        }
-        outgoing
+    /// Bytes of the next frame, at most, as far as the link is known.
+    fn frame(&self) -> usize {
+        self.lock().frame().unwrap_or(MAX_FRAME)
     }
 
     /// Records bytes that the socket took.
@@ -329,7 +307,6 @@ impl Link {
         let mut state = self.lock();
         let cause = *state.closed.get_or_insert(cause);
         state.frames.clear();
-        state.stream = None;
         drop(state);
         self.changed.notify_waiters();
         cause
@@ -355,6 +332,10 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use bus_schema::frame::Key;
+    use streams::{Limits, Role, Session as StreamSession};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     fn link() -> Downlink {
@@ -410,21 +391,70 @@ mod tests {
         assert_eq!(down.closed().await, CloseCause::TakenOver);
     }
 
+    /// Both ends of streams in session with each other: the hub's, and one that takes what comes.
+    fn ends() -> (Endpoint, Endpoint) {
+        let ends = [Role::Hub, Role::Agent].map(|role| Endpoint::new(role, Limits::default()));
+        let session = || StreamSession { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME };
+        ends.iter().for_each(|end| end.connected(session()));
+        ends.into()
+    }
+
+    async fn next_of_a_stream(down: &Downlink) -> Bytes {
+        match down.0.next().await {
+            Outgoing::Stream(_, payload) => payload,
+            other => panic!("{other:?} is of no stream"),
+        }
+    }
+
     #[tokio::test]
     async fn a_frame_of_a_stream_waits_for_all_others_and_holds_none_back() {
-        let down = link();
-        down.try_send_stream(Bytes::from_static(b"stream")).unwrap();
-        assert_eq!(down.try_send_stream(Bytes::from_static(b"second")), Err(SendError::Full));
+        let (down, (hub, agent)) = (link(), ends());
+        let mut stream = hub.open().unwrap();
+        down.carry(Some(hub));
+        stream.write_all(b"keystroke").await.unwrap();
         down.try_send(Bytes::from_static(b"status")).unwrap();
-        let payload = async |down: &Downlink| match down.0.next().await {
-            Outgoing::Publish(_, payload) | Outgoing::Stream(_, payload) => payload,
-            Outgoing::Reply(reply) => reply,
-        };
-        assert_eq!(payload(&down).await, "status");
-        assert_eq!(payload(&down).await, "stream");
-        assert_eq!(down.ready_for_stream().await, Ok(()));
-        down.0.close(CloseCause::Lost);
-        assert_eq!(down.ready_for_stream().await, Err(SendError::Closed));
+        assert!(matches!(down.0.next().await, Outgoing::Publish(_, payload) if payload == "status"));
+        agent.frame(next_of_a_stream(&down).await).unwrap();
+        let mut came = [0; 9];
+        agent.accept().await.read_exact(&mut came).await.unwrap();
+        assert_eq!(&came, b"keystroke");
+    }
+
+    #[tokio::test]
+    async fn streams_pass_both_ways_while_they_are_carried_and_not_after() {
+        let (down, (hub, agent)) = (link(), ends());
+        let mut stream = hub.open().unwrap();
+        let other = Bytes::from_static(b"of no stream");
+        assert_eq!(down.0.carried.take(other.clone()), Some(other.clone()));
+        let waiting = tokio::spawn({
+            let down = down.clone();
+            async move { next_of_a_stream(&down).await }
+        });
+        tokio::task::yield_now().await;
+        stream.write_all(b"down").await.unwrap();
+        down.carry(Some(hub));
+        agent.frame(waiting.await.unwrap()).unwrap();
+        let mut peer = agent.accept().await;
+        peer.write_all(b"up").await.unwrap();
+        assert_eq!(down.0.carried.take(other.clone()), Some(other));
+        while let Some(up) = agent.transmit(MAX_FRAME) {
+            assert_eq!(down.0.carried.take(up.into()), None);
+        }
+        let mut came = [0; 2];
+        stream.read_exact(&mut came).await.unwrap();
+        assert_eq!(&came, b"up");
+
+        peer.write_all(b"of another session").await.unwrap();
+        down.greeted();
+        let next = Bytes::from(agent.transmit(MAX_FRAME).unwrap());
+        assert_eq!(down.0.carried.take(next.clone()), Some(next), "the cluster's task knows its key first");
+
+        down.carry(None);
+        peer.write_all(b"late").await.unwrap();
+        let late = Bytes::from(agent.transmit(MAX_FRAME).unwrap());
+        assert_eq!(down.0.carried.take(late.clone()), Some(late));
+        stream.write_all(b"late").await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(50), down.0.next()).await.is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - After [`Event::Closed`] a session says nothing more.
 //! - Nothing is promised about delivery: the bus loses frames, the protocol above repeats what matters.
 
+mod carried;
 mod downlink;
 mod drain;
 pub mod gate;

@@ -200,6 +200,9 @@ impl Task {
                 if bus_schema::frame::is_of_streams(&frame.payload) {
                     return self.take_stream_frame(frame.payload);
                 }
+                if bus_schema::frame::is_hello(&frame.payload) {
+                    self.streams.greeted();
+                }
                 let (nonce, now) = (self.nonce(), self.now());
                 match (self.link.frame(&frame.payload, nonce, now), &self.heard) {
                     (Err(error), _) => tracing::debug!(sid = %self.sid, %error, "a frame was not taken"),

@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bus_schema::id::Sid;
-use bus_schema::limits::bulk_frame_of;
 use bus_schema::stream::Session;
 use streams::{Budget, Endpoint, Limits, Role};
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::bus::{Downlink, SendError};
+use crate::bus::Downlink;
 
 /// Bytes that streams of all clusters keep until agents have them, and bytes by which all windows are wider than at first: four clusters
 /// that take all they may. Beyond it whoever writes waits for longer.
@@ -77,13 +75,13 @@ pub struct Lane {
     pub endpoint: Endpoint,
     streams: Streams,
     sid: Sid,
-    /// Carries frames down the present connection.
-    carrier: Option<AbortOnDropHandle<()>>,
+    /// The connection that carries them.
+    downlink: Option<Downlink>,
 }
 
 impl Lane {
     pub fn new(streams: &Streams, sid: Sid) -> Lane {
-        Lane { endpoint: streams.of(sid), streams: streams.clone(), sid, carrier: None }
+        Lane { endpoint: streams.of(sid), streams: streams.clone(), sid, downlink: None }
     }
 
     /// A session was confirmed; `None` when its agent performs no streams.
@@ -91,8 +89,15 @@ impl Lane {
         self.streams.set_off(self.sid, session.is_none());
         let Some(session) = session else { return self.stop() };
         self.endpoint.connected(session.clone());
-        let carrier = tokio::spawn(carry(self.endpoint.clone(), downlink.clone()));
-        self.carrier = Some(AbortOnDropHandle::new(carrier));
+        downlink.carry(Some(self.endpoint.clone()));
+        self.downlink = Some(downlink.clone());
+    }
+
+    /// The agent greets anew on the same connection: frames of its next session are not to be taken before that is confirmed.
+    pub fn greeted(&self) {
+        if let Some(downlink) = &self.downlink {
+            downlink.greeted();
+        }
     }
 
     /// The link is gone.
@@ -102,7 +107,9 @@ impl Lane {
     }
 
     fn stop(&mut self) {
-        self.carrier = None;
+        if let Some(downlink) = self.downlink.take() {
+            downlink.carry(None);
+        }
         self.endpoint.disconnected();
     }
 }
@@ -110,20 +117,5 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.lost();
-    }
-}
-
-/// Sends what streams have to say, a frame at a time, whenever nothing more important waits.
-async fn carry(endpoint: Endpoint, downlink: Downlink) {
-    loop {
-        endpoint.wants().await;
-        let frame = bulk_frame_of(downlink.frame());
-        if downlink.ready_for_stream().await.is_err() {
-            return;
-        }
-        let Some(bytes) = endpoint.transmit(frame) else { continue };
-        if let Err(SendError::Closed) = downlink.try_send_stream(bytes.into()) {
-            return;
-        }
     }
 }

@@ -138,7 +138,9 @@ impl Reading<'_> {
         match agent_publish(self.link.sid, std::str::from_utf8(topic).unwrap_or_default()) {
             // Waiting here is the back-pressure: nothing more is read from this agent, and no other waits.
             AgentPublish::Up(topic) => {
-                self.frames.send(Frame { topic, payload }).await.map_err(|_| CloseCause::Dismissed)?;
+                if let Some(payload) = self.of_the_cluster(payload) {
+                    self.frames.send(Frame { topic, payload }).await.map_err(|_| CloseCause::Dismissed)?;
+                }
             }
             AgentPublish::Unknown => count(&self.counters.unknown_topics),
             AgentPublish::Denied => {
@@ -149,6 +151,14 @@ impl Reading<'_> {
             self.reply(Packet::PubAck(PubAck { pkid, reason: PubAckReason::Success }, None)).await?;
         }
         Ok(())
+    }
+
+    /// A frame that is for the cluster's task; what streams take is theirs. None overtakes another that still waits for the task.
+    fn of_the_cluster(&self, payload: Bytes) -> Option<Bytes> {
+        match self.frames.capacity() == self.frames.max_capacity() {
+            true => self.link.carried.take(payload),
+            false => Some(payload),
+        }
     }
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<(), CloseCause> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The most that is offered to the socket at once, so that progress shows while a large frame drains.
-const CHUNK: usize = 8 * 1024;
+/// The most that is offered to the socket at once, so that progress shows while a large frame drains: one record of TLS.
+const CHUNK: usize = 16 * 1024;
 
 /// Why bytes did not leave.
 #[derive(Debug, thiserror::Error)]
