@@ -35,6 +35,16 @@ fn hub() -> HubLink {
     hub
 }
 
+/// The first of two took the link back from the second.
+fn taken_back() -> (HubLink, Agent, Agent) {
+    let (mut hub, mut one, mut two) = (hub(), agent(1), agent(2));
+    connect(&mut hub, &mut one, 1);
+    connect(&mut hub, &mut two, 2);
+    connect(&mut hub, &mut one, 3);
+    assert!(hub.clones().is_some());
+    (hub, one, two)
+}
+
 fn speaks(hub: &mut HubLink, now: u64) -> bool {
     hub.timeout(now);
     hub.take_writes();
@@ -58,11 +68,7 @@ fn a_process_that_comes_back_after_it_was_replaced_is_a_clone_until_a_new_one_st
 
 #[test]
 fn of_two_processes_the_one_that_is_left_when_the_other_says_goodbye_is_served() {
-    let (mut hub, mut leaving, mut next) = (hub(), agent(1), agent(2));
-    connect(&mut hub, &mut leaving, 1);
-    connect(&mut hub, &mut next, 2);
-    connect(&mut hub, &mut leaving, 3);
-    assert!(hub.clones().is_some());
+    let (mut hub, _leaving, mut next) = taken_back();
     hub.ended();
     hub.disconnected();
     connect(&mut hub, &mut next, 4);
@@ -72,10 +78,7 @@ fn of_two_processes_the_one_that_is_left_when_the_other_says_goodbye_is_served()
 
 #[test]
 fn of_two_processes_the_one_that_is_left_alone_for_long_is_served_and_who_comes_back_then_is_a_clone_again() {
-    let (mut hub, mut one, mut two) = (hub(), agent(1), agent(2));
-    connect(&mut hub, &mut one, 1);
-    connect(&mut hub, &mut two, 2);
-    connect(&mut hub, &mut one, 3);
+    let (mut hub, mut one, mut two) = taken_back();
     let due = hub.poll_timeout().expect("it ends by itself");
     assert_eq!(due, CLONE_SILENCE);
     assert!(!speaks(&mut hub, due - 1) && speaks(&mut hub, due));

@@ -3,7 +3,8 @@
 //! Each connection of an agent is one [`Session`]: a bounded [`Uplink`] to read and a [`Downlink`] that asks for the next frame.
 //!
 //! Invariants:
-//! - A frame read from one agent waits only for the reader of that session; while it waits, that agent's socket is not read.
+//! - A frame read from one agent waits only for the reader of that session; while it waits, that agent's socket is not read. A frame of
+//!   streams that are carried ([`Downlink::carry`]) waits for nobody.
 //! - A later connection of the same cluster has a higher [`ConnId`], also when its `Session` is delivered first. A consumer that
 //!   holds a higher one ignores a lower one, so an old connection's end is never taken for the new one's.
 //! - After [`Event::Closed`] a session says nothing more.

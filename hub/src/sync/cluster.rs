@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::library::{Library, Shelf, bases};
 use super::streams::{Lane, Streams};
 use super::{report, tables};
-use crate::bus::{CloseCause, Downlink, Event, SendError, Session, Uplink};
+use crate::bus::{Downlink, Event, SendError, Session, Uplink};
 use crate::controller::latest;
 use crate::core::contact::{Contacts, Heard};
 use crate::core::guard::fleet::{Fleet, Words};
@@ -213,7 +213,7 @@ impl Task {
             }
             Some(Event::Closed(closed)) => {
                 tracing::info!(sid = %self.sid, cause = ?closed.cause, "agent disconnected");
-                if closed.cause == CloseCause::Disconnected {
+                if closed.clean() {
                     self.link.ended();
                 }
                 self.close();
