@@ -9,18 +9,17 @@
 //!  <------------- associated data of the seal ---------------------> <-- sealed ---->
 //! ```
 //!
-//! The nonce of a greeting is its ephemeral key (`greeting`); every other frame is sealed with ChaCha20-Poly1305 under the session's key of
-//! its direction (RFC 8439; the counter is the nonce, as Noise writes it). Bodies are padded before they are sealed (`padding`).
+//! The nonce of a greeting is its ephemeral key (`greeting`); every other frame is sealed under the session's key of its direction, with
+//! ChaCha20-Poly1305 (RFC 8439), those of streams with AES-256-GCM where both ends have that in hardware (`key`); the counter is the nonce. Bodies are padded before they are sealed (`padding`).
 //! Flags 0-7 that a reader does not know: the frame is refused. Flags 8-15: passed over.
 //! The counter of a session's direction strictly rises: it is nonce and replay guard, and never stored.
 
-use std::sync::Arc;
-
 use prost::bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{decode_varint, encode_varint};
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, UnboundKey};
+use ring::aead::Aad;
 
 use crate::id::Nonce;
+pub use crate::key::{Cipher, Key};
 use crate::limits::MAX_FRAME;
 use crate::message::Kind;
 use crate::planted::{Bug, is_planted};
@@ -87,34 +86,6 @@ impl Header {
         frame.put_u16(0);
         frame.put_u8(self.kind as u8);
         encode_varint(self.counter, frame);
-    }
-}
-
-/// Seals and opens the frames of one direction.
-#[derive(Clone)]
-pub struct Key(Arc<LessSafeKey>);
-
-impl Key {
-    pub(crate) fn new(bytes: &[u8; 32]) -> Key {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, bytes).expect("a ChaCha20 key has 32 bytes");
-        Key(Arc::new(LessSafeKey::new(key)))
-    }
-
-    /// A key of a simulation, which makes its own sessions.
-    #[cfg(feature = "planted")]
-    pub fn of(bytes: &[u8; 32]) -> Key {
-        Key::new(bytes)
-    }
-
-    /// The key that everybody knows: what it seals is a hint that anybody may have given.
-    pub fn public() -> Key {
-        Key::new(&[0; 32])
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::frame::{self, FrameError, Header, Key};
 use crate::id::{Nonce, SessionId};
+use crate::key::StreamSecrets;
 use crate::message::{Kind, NoSession};
 use crate::noise::{self, Agreed, NotAuthentic};
 use crate::secret::{LinkSecret, Trust};
@@ -13,8 +14,7 @@ pub struct SessionKeys {
     pub id: SessionId,
     pub up: Key,
     pub down: Key,
-    pub streams_up: Key,
-    pub streams_down: Key,
+    pub streams: StreamSecrets,
 }
 
 impl From<Agreed> for SessionKeys {
@@ -24,8 +24,7 @@ impl From<Agreed> for SessionKeys {
             id: SessionId(u64::from_be_bytes(head).max(1)),
             up: Key::new(&agreed.up),
             down: Key::new(&agreed.down),
-            streams_up: Key::new(&agreed.streams_up),
-            streams_down: Key::new(&agreed.streams_down),
+            streams: StreamSecrets { up: agreed.streams_up, down: agreed.streams_down },
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod greeting;
 pub mod hash;
 pub mod health;
 pub mod id;
+mod key;
 pub mod limits;
 pub mod link;
 pub mod list;

@@ -22,12 +22,19 @@ pub enum Bug {
     StreamPerformedTwice,
     StreamEndLost,
     StreamFailsEarly,
+    StreamPacksCredentials,
 }
 
 impl Bug {
     /// Those of streams, which have a simulation of their own.
-    pub const OF_STREAMS: [Bug; 5] =
-        [Bug::StreamForgetsSent, Bug::StreamTakesTwice, Bug::StreamPerformedTwice, Bug::StreamEndLost, Bug::StreamFailsEarly];
+    pub const OF_STREAMS: [Bug; 6] = [
+        Bug::StreamForgetsSent,
+        Bug::StreamTakesTwice,
+        Bug::StreamPerformedTwice,
+        Bug::StreamEndLost,
+        Bug::StreamFailsEarly,
+        Bug::StreamPacksCredentials,
+    ];
 
     pub const ALL: [Bug; 12] = [
         Bug::UidAsIdentity,

@@ -7,29 +7,15 @@ use bus_schema::id::{BootId, IncarnationId};
 use bus_schema::limits::CLONE_SILENCE;
 use bus_schema::link::agent::{Agent, AgentConfig, AgentState};
 use bus_schema::link::hub::{HubConfig, HubLink, HubState};
-use support::Nothing;
+use support::{Nothing, connect};
 
 fn agent(boot: u64) -> Agent {
     Agent::new(AgentConfig::new(BootId(boot), support::trust(), HashKey::public()), AgentState::default(), 0)
 }
 
-/// One connect: Hello, Welcome, and the first frame of the session.
-fn connect(hub: &mut HubLink, agent: &mut Agent, chance: u8) {
-    agent.connected([chance; 32], 0);
-    agent.take_writes();
-    let hello = agent.poll_transmit(60_000, 0).expect("an agent greets");
-    hub.frame(&hello, [chance + 100; 32], 0).unwrap();
-    hub.take_writes();
-    let welcome = hub.poll_transmit(&Nothing, 60_000, 0).expect("a hub answers");
-    agent.frame(&welcome, [0; 32], &Nothing, 0).unwrap();
-    agent.take_writes();
-    let first = agent.poll_transmit(60_000, 0).expect("an agent confirms");
-    hub.frame(&first, [0; 32], 0).unwrap();
-    hub.take_writes();
-}
-
 fn hub() -> HubLink {
-    let config = HubConfig { own: support::hub(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Default::default() };
+    let config =
+        HubConfig { own: support::hub(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Default::default(), features: 0 };
     let mut hub = HubLink::new(config, HubState::default());
     hub.set_peer(Some(support::agent()), [0; 32], 0);
     hub

@@ -33,7 +33,8 @@ struct World {
 impl World {
     fn new() -> World {
         let key = HashKey::public();
-        let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Default::default() };
+        let config =
+            HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Default::default(), features: 0 };
         let mut hub = HubLink::new(config, HubState::default());
         hub.set_peer(Some(support::agent()), [0; 32], 0);
         hub.set_desired(Desired { list: Arc::new(DesiredList::new([], &key)), resource_version: 1 }, 0);

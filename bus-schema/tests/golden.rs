@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use bus_schema::frame::{Header, Key, body, open, seal};
 use bus_schema::greeting::no_session;
+use bus_schema::message::stream::StreamData;
 use bus_schema::message::*;
 
 fn object() -> ObjectRef {
@@ -89,6 +90,7 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         closed,
         serial: 11,
     };
+    let data = StreamData { id: 1, offset: 2, data: b"abc".as_slice().into(), end: true, next: 4, limit: 5, size: 6 };
     let list =
         List { entries: vec![Entry { bundle: 1, object: Some(object()), version: "v1".into(), hash: vec![2; 16], size: 3, secret: true }] };
     vec![
@@ -105,6 +107,7 @@ fn bodies() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("status-ack", Kind::StatusAck, encoded(&StatusAck { root: 1 })),
         ("announce", Kind::Announce, encoded(&Announce { incarnation: 1, pace: 2, signature: vec![3; 4] })),
         ("gone", Kind::Gone, encoded(&Gone { session: 1 })),
+        ("stream-data", Kind::StreamData, encoded(&data)),
         // A list is content, not a frame of its own; its bytes are on the wire all the same.
         ("list", Kind::Shared, encoded(&list)),
     ]

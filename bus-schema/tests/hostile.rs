@@ -44,7 +44,8 @@ fn pair() -> (HubLink, Agent, One, Vec<Vec<u8>>) {
         version: "v1".into(),
         wanted: Wanted::Content { hash: content.0, size: 2, secret: false },
     };
-    let config = HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()) };
+    let config =
+        HubConfig { own: support::hub(), key: key.clone(), incarnation: IncarnationId(1), closed: Arc::new(BTreeMap::new()), features: 0 };
     let mut hub = HubLink::new(config, HubState::default());
     hub.set_peer(Some(support::agent()), [0; 32], 0);
     hub.set_desired(Desired { list: Arc::new(DesiredList::new([entry], &key)), resource_version: 5 }, 0);

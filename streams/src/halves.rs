@@ -60,6 +60,11 @@ impl Stream {
         std::future::poll_fn(move |context| shared.poll_broken(id, context))
     }
 
+    /// As [`Writer::pack`].
+    pub fn pack(&self) {
+        self.writer.pack();
+    }
+
     pub fn into_split(self) -> (Reader, Writer) {
         (self.reader, self.writer)
     }
@@ -114,6 +119,11 @@ impl Writer {
     /// As there.
     pub async fn write_head(&mut self, message: &impl prost::Message) -> io::Result<()> {
         head::write(self, message).await
+    }
+
+    /// What is written from now on may be packed: nothing of it is a credential or a Secret.
+    pub fn pack(&self) {
+        self.0.shared.lock().mux.pack(self.0.id);
     }
 
     /// Ends the stream in both directions; the peer is told why.

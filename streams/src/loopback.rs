@@ -16,7 +16,7 @@ struct Link<'a>([&'a Endpoint; 2]);
 
 impl<'a> Link<'a> {
     fn open(hub: &'a Endpoint, agent: &'a Endpoint) -> Link<'a> {
-        let session = || Session { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME };
+        let session = || Session { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME, packs: true };
         hub.connected(session());
         agent.connected(session());
         Link([hub, agent])

@@ -17,7 +17,7 @@ pub struct Caps {
     /// log2 of the largest zstd window.
     #[prost(uint32, tag = "4")]
     pub window_log: u32,
-    /// Optional abilities, one bit each: the constants of this type.
+    /// Optional abilities, one bit each: the constants of this type. A Hello offers them, a Welcome has those of them that the hub has too.
     #[prost(uint64, tag = "5")]
     pub features: u64,
 }
@@ -25,6 +25,10 @@ pub struct Caps {
 impl Caps {
     /// Streams are performed.
     pub const STREAMS: u64 = 1;
+    /// AES is there in hardware: frames of streams are sealed with AES-256-GCM where both ends have it.
+    pub const AES: u64 = 1 << 1;
+    /// Pieces of streams may come packed with zstd.
+    pub const PACKED: u64 = 1 << 2;
 }
 
 /// The agent's greeting: who runs, what it holds.

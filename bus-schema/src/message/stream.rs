@@ -60,6 +60,9 @@ pub struct StreamData {
     pub next: u64,
     #[prost(uint64, tag = "6")]
     pub limit: u64,
+    /// `data` is a zstd frame without magic number that holds so many bytes; 0 when it is the bytes themselves.
+    #[prost(uint32, tag = "7")]
+    pub size: u32,
 }
 
 impl StreamData {
@@ -176,6 +179,18 @@ pub struct RequestHead {
     pub identity: Option<request_head::Identity>,
 }
 
+/// Parts of a path below which an API server takes or gives Secrets and tokens.
+const SECRET: [&str; 3] = ["secrets", "token", "tokenreviews"];
+
+impl RequestHead {
+    /// Whether what is asked and answered may be secret, as far as its path tells: then it is not packed (docs/security.md). A path that
+    /// is written in another way than clients do counts as one.
+    pub fn is_secret(&self) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        path.contains('%') || path.split('/').any(|part| SECRET.contains(&part))
+    }
+}
+
 impl std::fmt::Debug for RequestHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RequestHead of a {}", self.method)
@@ -256,6 +271,21 @@ pub struct ResponseHead {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_tells_whether_it_is_about_secrets() {
+        let is_secret = |path: &str| RequestHead { path: path.to_owned(), ..RequestHead::default() }.is_secret();
+        let secret = [
+            "/api/v1/secrets?limit=500",
+            "/api/v1/namespaces/a/secrets/b",
+            "/api/v1/watch/secrets",
+            "/api/v1/namespaces/a/%73ecrets/b",
+            "/api/v1/namespaces/a/serviceaccounts/b/token",
+            "/apis/authentication.k8s.io/v1/tokenreviews",
+        ];
+        assert!(secret.iter().all(|path| is_secret(path)));
+        assert!(!["/api/v1/pods?fieldSelector=a%3Db", "/api/v1/namespaces/my-secrets/pods/a/log", "/"].iter().any(|path| is_secret(path)));
+    }
 
     #[test]
     fn a_piece_whose_bytes_lie_apart_is_read_as_any_other() {

@@ -3,7 +3,7 @@
 use prost::bytes::Bytes;
 
 use super::incoming::Taken;
-use super::{Event, Mux, Role, State};
+use super::{Event, Mux, Role, State, packing};
 use crate::frame::FrameError;
 use crate::id::Millis;
 use crate::message::Kind;
@@ -50,8 +50,9 @@ impl Mux {
     }
 
     fn on_data(&mut self, data: StreamData, now: Millis) {
-        let StreamData { id, offset, data, end, next, limit } = data;
+        let StreamData { id, offset, data, end, next, limit, size } = data;
         self.on_credit(&Credit { id, next, limit, again: false }, now);
+        let Some(data) = self.unpacked(data, size) else { return self.break_off(id, now) };
         let Some(state) = self.streams.get_mut(&id) else { return };
         if data.is_empty() && !end {
             state.again |= offset > state.inc.credit().0;
@@ -59,6 +60,15 @@ impl Mux {
             return self.touch(id, now);
         }
         self.on_bytes(id, offset, data, end, now);
+    }
+
+    /// The bytes of a piece; `None` when they are packed as no peer of ours does, or into more than a window.
+    fn unpacked(&self, data: Bytes, size: u32) -> Option<Bytes> {
+        match size as usize {
+            0 => Some(data),
+            size if size as u64 > self.limits.window.max(self.limits.first_window) => None,
+            size => packing::unpack(&data, size),
+        }
     }
 
     fn on_bytes(&mut self, id: u64, offset: u64, data: Bytes, end: bool, now: Millis) {

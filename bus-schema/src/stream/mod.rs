@@ -8,7 +8,7 @@
 //! sent twice on suspicion: a sender that hears nothing asks with an empty piece, and the answer tells.
 //!
 //! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when,
-//! `budget` how much all links together may hold.
+//! `budget` how much all links together may hold, `packing` how few bytes they become.
 
 mod budget;
 mod hear;
@@ -16,6 +16,7 @@ mod incoming;
 mod kept;
 mod limits;
 mod outgoing;
+mod packing;
 mod performed;
 mod say;
 mod timers;
@@ -30,6 +31,7 @@ use prost::bytes::Bytes;
 use self::budget::Held;
 use self::incoming::Incoming;
 use self::outgoing::Outgoing;
+use self::packing::Packing;
 use self::performed::Performed;
 use self::say::Bucket;
 use self::timers::Timers;
@@ -55,6 +57,8 @@ pub struct Session {
     pub receive: Key,
     /// Bytes of the largest frame that the peer takes.
     pub max_frame: usize,
+    /// Whether the peer unpacks.
+    pub packs: bool,
 }
 
 /// What happened to a stream.
@@ -113,12 +117,14 @@ struct Live {
     sender: Sender,
     receiver: Receiver,
     max_frame: usize,
+    packs: bool,
 }
 
 #[derive(Debug)]
 struct State {
     out: Outgoing,
     inc: Incoming,
+    packing: Packing,
     /// The peer knows the stream.
     answered: bool,
     /// The peer is to hear of it (again).
@@ -144,6 +150,7 @@ impl State {
         State {
             out: Outgoing::new(limit),
             inc: Incoming::new(limits.first_window),
+            packing: Packing::default(),
             answered,
             owes_open: !answered,
             queued: false,
@@ -200,8 +207,8 @@ impl Mux {
             self.end_all(Code::Restarted, self.restarted());
         }
         self.lost = None;
-        let Session { send, receive, max_frame, .. } = session;
-        self.session = Some(Live { sender: Sender::new(send), receiver: Receiver::new(receive), max_frame });
+        let Session { send, receive, max_frame, packs, .. } = session;
+        self.session = Some(Live { sender: Sender::new(send), receiver: Receiver::new(receive), max_frame, packs });
         for id in self.streams.keys().copied().collect::<Vec<_>>() {
             self.resume(id, now);
         }
@@ -290,6 +297,13 @@ impl Mux {
         self.held.keep(len);
         self.touch(id, now);
         len
+    }
+
+    /// What is written from now on may be packed: nothing of it is a credential or a Secret, whose bytes never share a packing with others'.
+    pub fn pack(&mut self, id: u64) {
+        if let Some(state) = self.streams.get_mut(&id) {
+            state.packing.begin(state.out.written());
+        }
     }
 
     /// Nothing more is sent: half-closes the stream.

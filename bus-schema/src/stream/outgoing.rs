@@ -69,27 +69,28 @@ impl Outgoing {
         self.end_acked
     }
 
-    fn tail(&self) -> u64 {
+    /// Offset of the next byte that is added.
+    pub fn written(&self) -> u64 {
         self.base + self.buffer.len() as u64
     }
 
     /// Whether there is something that may be sent now.
     pub fn is_sendable(&self) -> bool {
-        !self.waits && (self.sent < self.tail().min(self.limit) || self.owes_end())
+        !self.waits && (self.sent < self.written().min(self.limit) || self.owes_end())
     }
 
     fn owes_end(&self) -> bool {
-        self.ended && !self.end_sent && self.sent == self.tail()
+        self.ended && !self.end_sent && self.sent == self.written()
     }
 
     /// Whether only a word of the peer can bring this on: in a new session also the word that it knows the stream.
     pub fn waits_for_peer(&self) -> bool {
-        self.waits || self.sent > self.base || (self.end_sent && !self.end_acked) || self.sent < self.tail()
+        self.waits || self.sent > self.base || (self.end_sent && !self.end_acked) || self.sent < self.written()
     }
 
     /// The next piece of at most `room` bytes, which counts as sent; [`Outgoing::bytes`] has them.
     pub fn take(&mut self, room: usize) -> Piece {
-        let allowed = usize::try_from(self.tail().min(self.limit).saturating_sub(self.sent)).unwrap_or(usize::MAX);
+        let allowed = usize::try_from(self.written().min(self.limit).saturating_sub(self.sent)).unwrap_or(usize::MAX);
         let (offset, len) = (self.sent, allowed.min(room));
         if is_planted(Bug::StreamForgetsSent) {
             self.buffer.drop_first((self.sent - self.base) as usize);
@@ -121,9 +122,9 @@ impl Outgoing {
         if next > self.peak {
             return Err(Nonsense);
         }
-        self.end_acked |= self.ended && next > self.tail();
+        self.end_acked |= self.ended && next > self.written();
         self.end_sent |= self.end_acked;
-        let received = next.min(self.tail()).saturating_sub(self.base);
+        let received = next.min(self.written()).saturating_sub(self.base);
         self.buffer.drop_first(received as usize);
         self.base += received;
         self.sent = self.sent.max(self.base);

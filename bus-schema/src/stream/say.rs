@@ -1,7 +1,7 @@
 //! What goes to the peer: resets, then credits, then bytes, one piece of each stream in turn.
 
 use super::outgoing::Piece;
-use super::{Mux, State};
+use super::{Live, Mux, State};
 use crate::frame::{self, Sender};
 use crate::id::Millis;
 use crate::limits::MIN_FRAME;
@@ -139,7 +139,7 @@ impl Mux {
             let piece = state.out.take(room);
             self.held.release(before - state.out.buffered());
             let frame = match state.answered {
-                true => state.piece(id, &piece, &mut session.sender),
+                true => state.piece(id, &piece, session),
                 false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
             };
             self.touch(id, now);
@@ -184,14 +184,24 @@ impl State {
         StreamOpen { id, floor, limit, data: data.into(), end: piece.end }
     }
 
-    /// Sealed from where its bytes are kept.
-    fn piece(&mut self, id: u64, piece: &Piece, sender: &mut Sender) -> Vec<u8> {
+    /// Packed, or sealed from where its bytes are kept.
+    fn piece(&mut self, id: u64, piece: &Piece, session: &mut Live) -> Vec<u8> {
         let end = piece.end && !is_planted(Bug::StreamEndLost);
         let (next, limit) = self.acknowledge(id);
         let head = StreamData { id, offset: piece.offset, end, next, limit, ..StreamData::default() };
-        let len = head.encoded_len_with(piece.len);
-        sender.seal_written(Kind::StreamData, len, |frame| head.encode_with(piece.len, self.out.bytes(piece), frame))
+        let packing = session.packs.then_some(&mut self.packing);
+        match packing.and_then(|packing| packing.pack(piece.offset, piece.len, self.out.bytes(piece))) {
+            Some(packed) => {
+                let head = StreamData { size: piece.len as u32, ..head };
+                seal(&mut session.sender, &head, packed.len(), std::iter::once(&packed[..]))
+            }
+            None => seal(&mut session.sender, &head, piece.len, self.out.bytes(piece)),
+        }
     }
+}
+
+fn seal<'a>(sender: &mut Sender, head: &StreamData, len: usize, data: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    sender.seal_written(Kind::StreamData, head.encoded_len_with(len), |frame| head.encode_with(len, data, frame))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bus_schema::frame::{Receiver, Sender};
 use bus_schema::greeting::{Hello, SessionKeys, open_hello};
 use bus_schema::hash::Hash;
+use bus_schema::link::agent::Agent;
+use bus_schema::link::hub::HubLink;
 use bus_schema::link::{Cache, Contents};
 use bus_schema::secret::{LinkPublic, LinkSecret, Trust};
 
@@ -61,4 +63,19 @@ pub fn greetings(seeds: [u8; 2], hello: &[u8], welcome: &[u8]) -> (Vec<u8>, Vec<
 pub fn session(seeds: [u8; 2]) -> [(Sender, Receiver); 2] {
     let (_, _, keys) = greetings(seeds, b"", b"");
     [(Sender::new(keys.up.clone()), Receiver::new(keys.up)), (Sender::new(keys.down.clone()), Receiver::new(keys.down))]
+}
+
+/// One connect: Hello, Welcome, and the first frame of the session.
+pub fn connect(hub: &mut HubLink, agent: &mut Agent, chance: u8) {
+    agent.connected([chance; 32], 0);
+    agent.take_writes();
+    let hello = agent.poll_transmit(60_000, 0).expect("an agent greets");
+    hub.frame(&hello, [chance + 100; 32], 0).unwrap();
+    hub.take_writes();
+    let welcome = hub.poll_transmit(&Nothing, 60_000, 0).expect("a hub answers");
+    agent.frame(&welcome, [0; 32], &Nothing, 0).unwrap();
+    agent.take_writes();
+    let first = agent.poll_transmit(60_000, 0).expect("an agent confirms");
+    hub.frame(&first, [0; 32], 0).unwrap();
+    hub.take_writes();
 }

@@ -45,8 +45,13 @@ pub struct World {
 impl World {
     pub fn new() -> World {
         let key = HashKey::public();
-        let config =
-            HubConfig { own: super::hub(), key: key.clone(), incarnation: IncarnationId(0x1234_5678_9abc_def0), closed: Arc::default() };
+        let config = HubConfig {
+            own: super::hub(),
+            key: key.clone(),
+            incarnation: IncarnationId(0x1234_5678_9abc_def0),
+            closed: Arc::default(),
+            features: 0,
+        };
         let mut hub = HubLink::new(config, HubState::default());
         hub.set_peer(Some(super::agent()), [0; 32], 0);
         let agent = Agent::new(AgentConfig::new(BootId(77), super::trust(), key.clone()), AgentState::default(), 0);

@@ -84,6 +84,9 @@ impl Performer {
             Ok(Err(error)) => return stream.reset(Code::Protocol, &error.to_string()),
             Err(_) => return stream.reset(Code::Protocol, &format!("no request within {} s", HEAD_TIMEOUT.as_secs())),
         };
+        if !head.is_secret() {
+            stream.pack();
+        }
         match self.job(&head).await {
             Err(refusal) => refuse(stream, &refusal).await,
             Ok(job) if job.is_upgrade => self.upgrade(stream, job).await,

@@ -394,7 +394,7 @@ mod tests {
     /// Both ends of streams in session with each other: the hub's, and one that takes what comes.
     fn ends() -> (Endpoint, Endpoint) {
         let ends = [Role::Hub, Role::Agent].map(|role| Endpoint::new(role, Limits::default()));
-        let session = || StreamSession { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME };
+        let session = || StreamSession { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME, packs: true };
         ends.iter().for_each(|end| end.connected(session()));
         ends.into()
     }

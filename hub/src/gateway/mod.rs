@@ -172,9 +172,18 @@ struct Upgrade {
 }
 
 impl Call {
-    async fn exchange(mut self, head: &RequestHead, body: Body) -> Result<Response, Failure> {
+    /// The head has credentials, and travels as it is.
+    async fn ask(&mut self, head: &RequestHead) -> Result<(), Failure> {
         let sent = self.stream.write_head(head).await;
         sent.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
+        if !head.is_secret() {
+            self.stream.pack();
+        }
+        Ok(())
+    }
+
+    async fn exchange(mut self, head: &RequestHead, body: Body) -> Result<Response, Failure> {
+        self.ask(head).await?;
         let (mut from, to) = self.stream.into_split();
         let mut upload = Some(exchange::upload(body, to, self.entry.clone()));
         let head = exchange::head(&mut from, &mut upload).await;
@@ -185,9 +194,9 @@ impl Call {
     }
 
     async fn upgrade(mut self, head: &RequestHead, upgrade: Upgrade) -> Result<Response, Failure> {
-        let broke = |error: std::io::Error| broken::failure(&error, &self.method, &self.cluster);
-        self.stream.write_head(head).await.map_err(broke)?;
-        let head: ResponseHead = self.stream.read_head().await.map_err(broke)?;
+        self.ask(head).await?;
+        let head = self.stream.read_head::<ResponseHead>().await;
+        let head = head.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
         if head.status != u32::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()) {
             let (from, to) = self.stream.into_split();
             let upload = Some(exchange::upload(Body::empty(), to, self.entry.clone()));

@@ -18,8 +18,13 @@ fn words(alive: &[SubscriptionRef]) -> Arc<Words> {
 
 fn task(folder: &tempfile::TempDir, state: HubState) -> (Task, watch::Sender<Arc<Words>>) {
     let (sender, words) = watch::channel(words(&[subscription()]));
-    let config =
-        HubConfig { own: [LinkSecret::new([2; 32])].into(), key: HashKey::public(), incarnation: IncarnationId(1), closed: Arc::default() };
+    let config = HubConfig {
+        own: [LinkSecret::new([2; 32])].into(),
+        key: HashKey::public(),
+        incarnation: IncarnationId(1),
+        closed: Arc::default(),
+        features: 0,
+    };
     let shared = Shared {
         store: Store::open(folder.path()).unwrap(),
         library: Arc::new(Library::new(config.key.clone())),

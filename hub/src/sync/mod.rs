@@ -23,6 +23,7 @@ use std::sync::Arc;
 use bus_schema::hash::HashKey;
 use bus_schema::id::IncarnationId;
 use bus_schema::link::hub::HubConfig;
+use bus_schema::message::Caps;
 use bus_schema::secret::LinkSecret;
 
 use crate::store::{Store, StoreError};
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError};
 /// The store cannot be read.
 pub async fn hub_config(store: &Store, own: LinkSecret, key: HashKey) -> Result<HubConfig, StoreError> {
     let closed: BTreeMap<IncarnationId, u64> = store.read(tables::closed_incarnations).await?;
+    let features = Caps::STREAMS | Caps::PACKED | if system::cpu::has_aes() { Caps::AES } else { 0 };
     let incarnation = IncarnationId(u64::from_be_bytes(store.incarnation().0));
-    Ok(HubConfig { own: [own].into(), key, incarnation, closed: Arc::new(closed) })
+    Ok(HubConfig { own: [own].into(), key, incarnation, closed: Arc::new(closed), features })
 }

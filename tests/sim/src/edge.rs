@@ -78,8 +78,13 @@ impl World {
             return;
         }
         site.boot = self.rng.u64(1..);
-        let config =
-            AgentConfig { max_object: MAX_OBJECT, max_in_flight: 4, ..AgentConfig::new(BootId(site.boot), trust, self.key.clone()) };
+        let features = self.rng.u64(..8);
+        let config = AgentConfig {
+            max_object: MAX_OBJECT,
+            max_in_flight: 4,
+            features,
+            ..AgentConfig::new(BootId(site.boot), trust, self.key.clone())
+        };
         site.agent = Some(Agent::new(config, site.disk.state.clone(), self.now));
         let everything = site.disk.state.items.keys().chain(site.member.objects.keys()).cloned();
         site.excused.extend(everything);

@@ -52,7 +52,13 @@ impl World {
         let incarnation = IncarnationId(self.rng.u64(1..));
         self.disk.open_incarnation(incarnation, self.now * 1_000);
         let closed = self.disk.incarnations.iter().filter_map(|(id, row)| Some((*id, (*row)?))).collect();
-        let config = HubConfig { own: [hub_secret()].into(), key: self.key.clone(), incarnation, closed: Arc::new(closed) };
+        let config = HubConfig {
+            own: [hub_secret()].into(),
+            key: self.key.clone(),
+            incarnation,
+            closed: Arc::new(closed),
+            features: self.rng.u64(..8),
+        };
         self.model.hubs.insert(incarnation, (*config.closed).clone());
         self.trace(|| format!("hub starts as {incarnation}, closed {:?}", config.closed));
         let links = self.disk.links.iter().map(|(edge, state)| (*edge, HubLink::new(config.clone(), state.clone()))).collect();

@@ -4,11 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus_schema::frame::Key;
+use bus_schema::frame::{self, Cipher, Key};
 use bus_schema::limits::MAX_FRAME;
-use bus_schema::message::stream::Code;
+use bus_schema::message::Kind;
+use bus_schema::message::stream::{Code, StreamData};
 use bus_schema::planted::{Bug, plant};
 use bus_schema::stream::{Budget, Event, Limits, Mux, Role, Session};
+use bus_schema::witness;
 use fastrand::Rng;
 
 /// Bytes that one direction carries at most.
@@ -34,6 +36,8 @@ pub struct Counts {
     pub broken: u64,
     pub failed: u64,
     pub bytes: u64,
+    /// Pieces that travelled packed.
+    pub packed: u64,
 }
 
 impl Counts {
@@ -49,6 +53,7 @@ impl Counts {
         self.broken += other.broken;
         self.failed += other.failed;
         self.bytes += other.bytes;
+        self.packed += other.packed;
     }
 }
 
@@ -56,6 +61,8 @@ impl Counts {
 #[derive(Default)]
 struct Half {
     wrote: Vec<u8>,
+    /// How much of it may not be packed, once it is known.
+    plain: Option<usize>,
     /// Bytes still to write before the end.
     left: usize,
     finished: bool,
@@ -104,6 +111,7 @@ struct World {
 /// What the model does not agree with.
 pub fn run(seed: u64, bug: Option<Bug>) -> Result<Counts, String> {
     plant(bug);
+    witness::forget();
     let mut world = World::new(seed);
     let ended = world.play();
     plant(None);
@@ -189,9 +197,11 @@ impl World {
         self.sessions += 1;
         self.linked = true;
         self.wires = Default::default();
-        let (up, down) = (key(self.sessions, 1), key(self.sessions, 2));
+        let cipher = if self.rng.bool() { Cipher::Aes256Gcm } else { Cipher::ChaCha20Poly1305 };
+        let (up, down) = (key(cipher, self.sessions, 1), key(cipher, self.sessions, 2));
+        let packs = self.rng.u32(0..4) > 0;
         let session =
-            |peer, send: &Key, receive: &Key| Session { peer, send: send.clone(), receive: receive.clone(), max_frame: MAX_FRAME };
+            |peer, send: &Key, receive: &Key| Session { peer, send: send.clone(), receive: receive.clone(), max_frame: MAX_FRAME, packs };
         self.hub.mux.connected(session(self.agent.life, &down, &up), self.now);
         self.agent.mux.connected(session(self.hub.life, &up, &down), self.now);
     }
@@ -226,7 +236,7 @@ impl World {
         }
         for hub in [true, false] {
             self.work(hub);
-            self.transmit(hub);
+            self.transmit(hub)?;
         }
         self.deliver()?;
         for hub in [true, false] {
@@ -268,8 +278,13 @@ impl World {
                 end.halves.remove(&id);
                 continue;
             }
+            if half.plain.is_none() && rng.u32(0..4) == 0 {
+                end.mux.pack(id);
+                half.plain = Some(half.wrote.len());
+            }
             if half.left > 0 {
-                let bytes: Vec<u8> = (0..rng.usize(1..9_000).min(half.left)).map(|_| rng.u8(..)).collect();
+                let least = if rng.bool() { 0 } else { b'z' };
+                let bytes: Vec<u8> = (0..rng.usize(1..9_000).min(half.left)).map(|_| rng.u8(least..)).collect();
                 let taken = end.mux.write(id, &bytes, now);
                 half.wrote.extend(&bytes[..taken]);
                 half.left -= taken;
@@ -287,13 +302,28 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, hub: bool) {
+    fn transmit(&mut self, hub: bool) -> Result<(), String> {
         let (now, room) = (self.now, self.rng.usize(500..20_000));
         for _ in 0..self.rng.u32(0..4) {
-            let Some(frame) = self.end(hub).mux.poll_transmit(room, now) else { return };
+            let Some(frame) = self.end(hub).mux.poll_transmit(room, now) else { break };
             self.counts.frames += 1;
+            self.look(hub, &frame)?;
             self.wires[usize::from(!hub)].push(frame);
         }
+        Ok(())
+    }
+
+    /// Only what may be packed travels packed.
+    fn look(&mut self, hub: bool, frame: &[u8]) -> Result<(), String> {
+        let is_data = frame::peek(frame).is_ok_and(|(header, _)| header.kind == Kind::StreamData);
+        let Some(body) = witness::body(frame).filter(|_| is_data) else { return Ok(()) };
+        let StreamData { id, offset, size, .. } = frame::body(Kind::StreamData, &body).map_err(|error| error.to_string())?;
+        let may = |half: &Half| half.plain.is_some_and(|plain| plain as u64 <= offset);
+        if size > 0 && !self.end(hub).halves.get(&id).is_none_or(may) {
+            return Err(format!("stream {id} is packed from {offset} on, which has a credential"));
+        }
+        self.counts.packed += u64::from(size > 0);
+        Ok(())
     }
 
     fn deliver(&mut self) -> Result<(), String> {
@@ -387,8 +417,8 @@ impl World {
     }
 }
 
-fn key(session: u64, direction: u8) -> Key {
+fn key(cipher: Cipher, session: u64, direction: u8) -> Key {
     let mut bytes = [direction; 32];
     bytes[..8].copy_from_slice(&session.to_be_bytes());
-    Key::of(&bytes)
+    Key::of(cipher, &bytes)
 }

@@ -12,8 +12,11 @@ fn every_byte_of_a_stream_comes_once_and_in_order_and_nothing_is_left() {
         counts.add(&run(seed, None).unwrap_or_else(|why| panic!("{why}")));
     }
     println!("{SEEDS} seeds: {counts:?}");
-    let Counts { lost, swapped, cuts, hub_starts, agent_starts, completed, broken, failed, .. } = counts;
-    assert!([lost, swapped, cuts, hub_starts, agent_starts, completed, broken, failed].iter().all(|count| *count > 100), "{counts:?}");
+    let Counts { lost, swapped, cuts, hub_starts, agent_starts, completed, broken, failed, packed, .. } = counts;
+    assert!(
+        [lost, swapped, cuts, hub_starts, agent_starts, completed, broken, failed, packed].iter().all(|count| *count > 100),
+        "{counts:?}"
+    );
 }
 
 #[test]

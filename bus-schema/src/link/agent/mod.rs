@@ -38,15 +38,15 @@ pub struct AgentConfig {
     pub max_object: u32,
     /// Objects that are applied or removed at once.
     pub max_in_flight: usize,
-    /// Whether streams are performed.
-    pub streams: bool,
+    /// Abilities that are offered, of [`Caps`](crate::message::Caps).
+    pub features: u64,
     /// Pause between signs of life that the hub echoes, where no broker of the hub's own tells it who is there.
     pub heartbeat: Option<Millis>,
 }
 
 impl AgentConfig {
     pub fn new(boot: BootId, trust: Trust, key: HashKey) -> AgentConfig {
-        AgentConfig { boot, trust, key, max_object: limits::MAX_OBJECT, max_in_flight: 8, streams: false, heartbeat: None }
+        AgentConfig { boot, trust, key, max_object: limits::MAX_OBJECT, max_in_flight: 8, features: 0, heartbeat: None }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Agent, AgentEvent, AgentWrite};
-use crate::frame::{self, FrameError, Key, Receiver, Sender};
-use crate::greeting;
+use crate::frame::{self, Cipher, FrameError, Key, Receiver, Sender};
+use crate::greeting::{self, SessionKeys};
 use crate::hash::Hash;
 use crate::id::{IncarnationId, Millis, Nonce, SessionId};
 use crate::limits::{LOST_HEARTBEATS, MAX_FRAME, MAX_OBJECT, MIN_REGREET, STALE_SESSION};
@@ -83,8 +83,7 @@ impl Agent {
 
     fn hello(&self) -> Hello {
         let max_object = if self.config.max_object == MAX_OBJECT { 0 } else { self.config.max_object };
-        let features = if self.config.streams { Caps::STREAMS } else { 0 };
-        let caps = Caps { max_object, features, ..Caps::default() };
+        let caps = Caps { max_object, features: self.config.features, ..Caps::default() };
         let caps = (caps != Caps::default()).then_some(caps);
         Hello {
             boot: self.config.boot.0,
@@ -131,6 +130,7 @@ impl Agent {
         let welcome: Welcome = frame::body(Kind::Welcome, &bytes)?;
         let (repeat, table, old) = (greeting.repeat, greeting.table.clone(), greeting.old.clone());
         repeat.answered(now, &mut self.rtt);
+        let streams = self.streams_of(&welcome, &keys);
         let covered = (0..64).zip(&greeting.incarnations).filter(|(bit, _)| welcome.covered >> bit & 1 == 1).map(|(_, known)| known);
         let closed = welcome.closed.iter().chain(covered).map(|row| (IncarnationId(row.incarnation), row.resource_version)).collect();
         self.session = State::Open(Box::new(Session {
@@ -138,7 +138,7 @@ impl Agent {
             sender: Sender::new(keys.up),
             receiver: Receiver::new(keys.down),
             welcome: frame.to_vec(),
-            streams: stream::Session { peer: welcome.incarnation, send: keys.streams_up, receive: keys.streams_down, max_frame: MAX_FRAME },
+            streams,
             confirm: Some(Repeat::at(now)),
             echo: None,
             reject: None,
@@ -158,6 +158,12 @@ impl Agent {
         self.compare_status(&welcome, table, now);
         self.compare_list(&welcome, now);
         Ok(())
+    }
+
+    fn streams_of(&self, welcome: &Welcome, keys: &SessionKeys) -> stream::Session {
+        let agreed = self.config.features & welcome.caps.as_ref().map_or(0, |caps| caps.features);
+        let [send, receive] = keys.streams.keys(Cipher::agreed(agreed));
+        stream::Session { peer: welcome.incarnation, send, receive, max_frame: MAX_FRAME, packs: agreed & Caps::PACKED != 0 }
     }
 
     fn compare_status(&mut self, welcome: &Welcome, told: StatusTable, now: Millis) {

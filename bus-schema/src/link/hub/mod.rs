@@ -35,6 +35,8 @@ pub struct HubConfig {
     pub incarnation: IncarnationId,
     /// Incarnations that have ended, with the highest resourceVersion found after each.
     pub closed: Arc<BTreeMap<IncarnationId, u64>>,
+    /// Abilities of this hub, of [`Caps`](crate::message::Caps).
+    pub features: u64,
 }
 
 /// What a cluster shall have, and the resourceVersion that the whole list was rendered at.

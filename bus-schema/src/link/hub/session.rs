@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::desired::Asserted;
 use super::{HubEvent, HubLink, HubWrite};
-use crate::frame::{self, FrameError, Header, Receiver, Sender};
+use crate::frame::{self, Cipher, FrameError, Header, Receiver, Sender};
 use crate::greeting::{self, Greeted, SessionKeys, no_session};
 use crate::hash::Hash;
 use crate::id::{BootId, IncarnationId, Millis, Nonce, SessionId};
@@ -114,6 +114,7 @@ impl HubLink {
             Some(desired) => (desired.resource_version, desired.list.root.0.to_vec()),
         };
         let same_status = hello.status == table;
+        let features = self.agreed(hello);
         Welcome {
             incarnation: self.config.incarnation.0,
             resource_version,
@@ -127,9 +128,14 @@ impl HubLink {
                 .filter_map(|known| self.closed(known.incarnation))
                 .collect(),
             covered: (0..64).zip(&hello.incarnations).filter(|(_, known)| self.covers(known)).map(|(bit, _)| 1 << bit).sum(),
-            caps: None,
+            caps: (features != 0).then(|| Caps { features, ..Caps::default() }),
             hash_key: Vec::new(),
         }
+    }
+
+    /// The abilities of both ends.
+    fn agreed(&self, hello: &Hello) -> u64 {
+        self.config.features & hello.caps.as_ref().map_or(0, |caps| caps.features)
     }
 
     /// Whether this hub had seen all that the agent knows of an incarnation that has ended.
@@ -194,8 +200,9 @@ impl HubLink {
         let restored = known != 0 && hello.last_session != known && keys.id.0 != known;
         let caps = hello.caps.clone().unwrap_or_default();
         let max_frame = if caps.max_frame == 0 { MAX_FRAME } else { MAX_FRAME.min(caps.max_frame as usize) };
-        let performs = caps.features & Caps::STREAMS != 0;
-        let streams = stream::Session { peer: hello.boot, send: keys.streams_down, receive: keys.streams_up, max_frame };
+        let features = self.agreed(&hello);
+        let [receive, send] = keys.streams.keys(Cipher::agreed(features));
+        let streams = stream::Session { peer: hello.boot, send, receive, max_frame, packs: features & Caps::PACKED != 0 };
         let session = Session {
             id: keys.id,
             hello_frame,
@@ -206,7 +213,7 @@ impl HubLink {
             owes_beat: true,
             echo: None,
             max_frame,
-            streams: performs.then_some(streams),
+            streams: (features & Caps::STREAMS != 0).then_some(streams),
             old: self.sessions.current.take().map(|session| session.receiver),
         };
         self.sessions.current = Some(session);
