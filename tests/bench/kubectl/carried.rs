@@ -1,4 +1,4 @@
-//! How much a way carries: a long list, the log of a container, and files copied out of one and into it, by real kubectl.
+//! How much a way carries: long lists, the log of a container, and files copied out of one and into it, by real kubectl.
 //!
 //! The ways take turns in each round, so that whatever else the machine does falls on all of them.
 
@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use http::Request;
-use tests::{Kubectl, Member};
+use serde_json::json;
+use tests::Member;
 
 use super::Way;
 use crate::{figure, percentile};
 
-/// ConfigMaps of 1 MB each in the long list.
-const LONG: usize = 16;
+/// Bytes of a long list, and what it is made of: what is in it, how many objects, and what they hold.
+const LONG: usize = 16_000_000;
+const LISTS: [(&str, usize, Content); 3] = [("few", 16, Content::Text), ("many", 4_000, Content::Text), ("noise", 16, Content::Noise)];
 /// Bytes of the log and of the file: long enough on any way that kubectl's own start weighs little.
 const LARGE: u64 = 32_000_000;
 const SOON: Duration = Duration::from_secs(120);
 
-/// A line of 100 bytes, 320,000 times; the kubelet keeps all of it as one file.
-const POD: &str = "
+/// Lines of 100 bytes; the kubelet keeps all of them as one file.
+const POD: &str = r#"
 apiVersion: v1
 kind: Namespace
 metadata: {name: carried}
@@ -36,29 +38,49 @@ spec:
     - name: box
       image: docker.io/local/busybox:1
       imagePullPolicy: Never
-      command: [sh, -c, 'yes $(printf %099d 7) | head -n 320000; head -c 32000000 /dev/urandom > /tmp/large; touch /tmp/written; sleep 86400']
+      command:
+        - sh
+        - -c
+        - |
+          head -c 32000000 /dev/urandom > /tmp/large
+          head -c 1280000 /dev/urandom | od -An -v -tx4 -w4 |
+            awk '{ printf "2026-11-29T10:00:%02dZ INFO request served method=GET path=/cart/%03d status=200 ms=%06d id=%s\n", NR % 60, NR % 997, NR * 7 % 9973, $1 }'
+          touch /tmp/written
+          sleep 86400
       readinessProbe: {exec: {command: [test, -e, /tmp/written]}, periodSeconds: 1}
-";
+"#;
+
+/// What objects of a list hold.
+#[derive(Clone, Copy)]
+enum Content {
+    /// Lines as programs log them: a fifth is left when it is packed.
+    Text,
+    /// Nothing that could be made much smaller.
+    Noise,
+}
 
 /// Something that a way carries.
 #[derive(Clone, Copy)]
 enum Verb {
-    List,
+    /// Of one namespace.
+    List(&'static str),
     Logs,
     CopyOut,
     CopyIn,
 }
 
 /// What is measured, how often, and what it is called.
-const VERBS: [(Verb, usize, &str); 4] = [
-    (Verb::List, 25, "a list of 16 MB"),
+const VERBS: [(Verb, usize, &str); 6] = [
+    (Verb::List("few"), 25, "a list of 16 MB in 16 objects"),
+    (Verb::List("many"), 25, "a list of 16 MB in 4,000 objects"),
+    (Verb::List("noise"), 25, "a list of 16 MB of noise"),
     (Verb::Logs, 5, "logs"),
     (Verb::CopyOut, 15, "cp out of a container"),
     (Verb::CopyIn, 15, "cp into a container"),
 ];
 
 pub async fn measure(member: &Member, ways: &[Way], folder: &Path) -> Result<()> {
-    prepare(member.kubectl(), folder)?;
+    prepare(member, &ways[0], folder).await?;
     for (verb, rounds, what) in VERBS {
         let mut rates = vec![Vec::new(); ways.len()];
         for round in 0..rounds {
@@ -77,7 +99,7 @@ pub async fn measure(member: &Member, ways: &[Way], folder: &Path) -> Result<()>
 async fn rate(verb: Verb, way: &Way, folder: &Path) -> Result<f64> {
     let begun = Instant::now();
     let bytes = match verb {
-        Verb::List => list(way).await?,
+        Verb::List(namespace) => list(way, namespace).await?,
         Verb::Logs => logs(way, folder)?,
         Verb::CopyOut => copy_out(way, folder)?,
         Verb::CopyIn => copy_in(way, folder)?,
@@ -85,13 +107,18 @@ async fn rate(verb: Verb, way: &Way, folder: &Path) -> Result<f64> {
     Ok(bytes as f64 / 1e6 / begun.elapsed().as_secs_f64())
 }
 
-fn prepare(member: &Kubectl, folder: &Path) -> Result<()> {
+async fn prepare(member: &Member, direct: &Way, folder: &Path) -> Result<()> {
+    let member = member.kubectl();
     member.apply(POD)?;
-    for number in 0..LONG {
-        let text = "x".repeat(1_000_000);
-        let object =
-            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{number}, namespace: carried}}\ndata: {{text: {text}}}\n");
-        member.run_with_input(&["create", "-f", "-"], &object)?;
+    let mut rng = fastrand::Rng::with_seed(7);
+    for (namespace, objects, content) in LISTS {
+        member.run(["create", "namespace", namespace])?;
+        for number in 0..objects {
+            let data = json!({ "data": content.of(LONG / objects, &mut rng) });
+            let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("c{number}") }, "data": data });
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+            direct.client.request_text(Request::post(path).body(object.to_string().into_bytes())?).await?;
+        }
     }
     member.wait_until(["pod", "-n", "carried", "box"], SOON, |pod| pod["status"]["containerStatuses"][0]["ready"] == true)?;
     std::io::copy(&mut std::io::Read::take(File::open("/dev/urandom")?, LARGE), &mut File::create(folder.join("in"))?)?;
@@ -112,9 +139,29 @@ fn tell(what: &str, ways: &[Way], rates: &[Vec<f64>]) {
     }
 }
 
-async fn list(way: &Way) -> Result<u64> {
-    let list = way.client.request_text(Request::get("/api/v1/namespaces/carried/configmaps").body(Vec::new())?).await?;
-    ensure!(list.len() >= LONG * 1_000_000, "a list of {} bytes", list.len());
+impl Content {
+    /// About so many bytes.
+    fn of(self, bytes: usize, rng: &mut fastrand::Rng) -> String {
+        let mut content = String::with_capacity(bytes + 200);
+        while content.len() < bytes {
+            match self {
+                Content::Text => content.push_str(&line(rng)),
+                Content::Noise => content.push(rng.alphanumeric()),
+            }
+        }
+        content
+    }
+}
+
+fn line(rng: &mut fastrand::Rng) -> String {
+    let (second, path, bytes, request) = (rng.u32(..60), rng.u32(..1_000), rng.u32(..100_000), rng.u32(..));
+    format!("2026-11-29T10:00:{second:02}Z INFO request served method=GET path=/cart/{path} status=200 bytes={bytes} id={request:08x}\n")
+}
+
+async fn list(way: &Way, namespace: &str) -> Result<u64> {
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let list = way.client.request_text(Request::get(path).body(Vec::new())?).await?;
+    ensure!(list.len() >= LONG, "a list of {} bytes", list.len());
     Ok(list.len() as u64)
 }
 
