@@ -22,7 +22,7 @@ fn ends(at_hub: u64, at_agent: u64) -> (HubLink, Agent) {
 
 /// Bytes on the wire of 20,000 letters that go down a stream of these two, where they come out as they were.
 fn carried(hub: &HubLink, agent: &Agent) -> usize {
-    let [mut from, mut to] = [Role::Hub, Role::Agent].map(|role| Mux::new(role, Limits::default()));
+    let [mut from, mut to] = [Role::Hub, Role::Agent].map(|role| Mux::new(role, Limits { near: 0, ..Limits::default() }));
     from.connected(hub.stream_session().expect("both have streams").clone(), 0);
     to.connected(agent.stream_session().expect("both have streams").1.clone(), 0);
     let id = from.open(0).unwrap();

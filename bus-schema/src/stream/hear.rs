@@ -33,7 +33,8 @@ impl Mux {
     fn on_open(&mut self, open: StreamOpen, now: Millis) {
         let StreamOpen { id, floor, limit, data, end } = open;
         self.performed.raise(floor);
-        if !self.streams.contains_key(&id) {
+        let is_known = self.streams.contains_key(&id);
+        if !is_known {
             if self.performed.contains(id) {
                 return self.answer(id, Code::Gone, "this request was performed, and its outcome is not known any more");
             }
@@ -43,9 +44,13 @@ impl Mux {
             self.performed.insert(id);
             self.streams.insert(id, State::new(&self.limits, limit, true));
             self.events.push_back(Event::Opened(id));
+            let due = now + self.limits.answer_delay;
+            self.lazy_due = Some(self.lazy_due.map_or(due, |waiting| waiting.min(due)));
         }
-        // The hub waits to hear of it, whatever else may wait.
-        self.credits.insert(id);
+        // The hub waits to hear of it, unless it has said all: then the answer may tell.
+        if is_known || !end {
+            self.credits.insert(id);
+        }
         self.on_bytes(id, 0, data, end, now);
     }
 
@@ -104,6 +109,7 @@ impl Mux {
                 self.credits.insert(id);
             }
         }
+        self.session.iter_mut().for_each(|live| live.nearness.heard(id, next, now));
         let before = state.out.buffered();
         let Ok(news) = state.out.credited(next, limit) else { return self.break_off(id, now) };
         self.held.release(before - state.out.buffered());

@@ -24,6 +24,11 @@ pub struct Limits {
     pub grace: Millis,
     /// How long a credit waits for something that it can travel with.
     pub credit_delay: Millis,
+    /// How long the word that a whole request has come waits for the answer, to travel with it: most take less.
+    pub answer_delay: Millis,
+    /// A peer that answers within it is nearby, over a link that does not cost by the byte: what goes there is not packed. Mobile networks and
+    /// satellites take longer.
+    pub near: Millis,
     /// Pause before a silent peer is asked how far it is; doubled up to a minute.
     pub probe: Millis,
     /// Bytes a second that streams may take of the link; `None` for all that is left over.
@@ -39,6 +44,8 @@ impl Default for Limits {
             total: 64 << 20,
             grace: 15 * 60_000,
             credit_delay: 500,
+            answer_delay: 100,
+            near: 4,
             probe: 3_000,
             rate: None,
         }

@@ -8,13 +8,14 @@
 //! sent twice on suspicion: a sender that hears nothing asks with an empty piece, and the answer tells.
 //!
 //! One file a concern: `outgoing` and `incoming` are the halves of one stream, `hear` takes frames, `say` makes them, `timers` when,
-//! `budget` how much all links together may hold, `packing` how few bytes they become.
+//! `budget` how much all links together may hold, `packing` how few bytes they become, `nearness` where that is not worth it.
 
 mod budget;
 mod hear;
 mod incoming;
 mod kept;
 mod limits;
+mod nearness;
 mod outgoing;
 mod packing;
 mod performed;
@@ -30,6 +31,7 @@ use prost::bytes::Bytes;
 
 use self::budget::Held;
 use self::incoming::Incoming;
+use self::nearness::Nearness;
 use self::outgoing::Outgoing;
 use self::packing::Packing;
 use self::performed::Performed;
@@ -98,6 +100,10 @@ pub struct Mux {
     ready: VecDeque<u64>,
     /// Streams whose credit is due.
     credits: BTreeSet<u64>,
+    /// Streams whose credit can wait, and goes with one that cannot.
+    lazy: BTreeSet<u64>,
+    /// When those have waited long enough, or there were some that would have: one time for all, so that a busy link is not woken for each.
+    lazy_due: Option<Millis>,
     /// Streams whose peer is asked how far it is.
     probes: BTreeSet<u64>,
     /// Streams that the agent does not know of yet.
@@ -118,6 +124,7 @@ struct Live {
     receiver: Receiver,
     max_frame: usize,
     packs: bool,
+    nearness: Nearness,
 }
 
 #[derive(Debug)]
@@ -133,8 +140,6 @@ struct State {
     queued: bool,
     /// The credit asks for everything again.
     again: bool,
-    /// When a credit is due that can wait.
-    credit_due: Option<Millis>,
     /// When the peer is asked how far it is, and the pause after that.
     probe: Option<(Millis, Millis)>,
     /// Somebody waits until it takes bytes.
@@ -155,7 +160,6 @@ impl State {
             owes_open: !answered,
             queued: false,
             again: false,
-            credit_due: None,
             probe: None,
             starved: false,
             lingers: false,
@@ -187,6 +191,8 @@ impl Mux {
             performed: Performed::default(),
             ready: VecDeque::new(),
             credits: BTreeSet::new(),
+            lazy: BTreeSet::new(),
+            lazy_due: None,
             probes: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             resets: BTreeMap::new(),
@@ -208,7 +214,8 @@ impl Mux {
         }
         self.lost = None;
         let Session { send, receive, max_frame, packs, .. } = session;
-        self.session = Some(Live { sender: Sender::new(send), receiver: Receiver::new(receive), max_frame, packs });
+        let (sender, receiver) = (Sender::new(send), Receiver::new(receive));
+        self.session = Some(Live { sender, receiver, max_frame, packs, nearness: Nearness::default() });
         for id in self.streams.keys().copied().collect::<Vec<_>>() {
             self.resume(id, now);
         }
@@ -242,7 +249,7 @@ impl Mux {
 
     fn resume(&mut self, id: u64, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
-        (state.queued, state.probe, state.credit_due) = (false, None, None);
+        (state.queued, state.probe) = (false, None);
         state.inc.forget_told();
         match state.answered {
             true => {
@@ -281,6 +288,8 @@ impl Mux {
         self.held.narrow((state.inc.window - self.limits.first_window) as usize);
         self.held.release(state.out.buffered());
         self.credits.remove(&id);
+        self.lazy.remove(&id);
+        self.session.iter_mut().for_each(|live| live.nearness.forget(id));
         self.probes.remove(&id);
         self.unanswered.remove(&id);
         self.timers.forget(id);
@@ -395,6 +404,8 @@ impl Mux {
     fn leave_queues(&mut self) {
         self.ready.clear();
         self.credits.clear();
+        self.lazy.clear();
+        self.lazy_due = None;
         self.probes.clear();
         self.timers.clear();
     }
@@ -409,14 +420,17 @@ impl Mux {
             }
             match () {
                 () if state.inc.owes_now() => drop(self.credits.insert(id)),
-                () if state.inc.owes() => drop(state.credit_due.get_or_insert(now + self.limits.credit_delay)),
-                () => state.credit_due = None,
+                () if state.inc.owes() => {
+                    self.lazy.insert(id);
+                    self.lazy_due.get_or_insert(now + self.limits.credit_delay);
+                }
+                () => drop(self.lazy.remove(&id)),
             }
             match state.out.waits_for_peer() || !state.answered {
                 true => drop(state.probe.get_or_insert((now + self.limits.probe, self.limits.probe))),
                 false => state.probe = None,
             }
-            self.timers.set(id, crate::link::timer::earliest([state.credit_due, state.probe.map(|(due, _)| due)]));
+            self.timers.set(id, state.probe.map(|(due, _)| due));
         }
         if state.is_over() {
             self.remove(id);

@@ -13,6 +13,8 @@ pub struct Piece {
     pub offset: u64,
     pub len: usize,
     pub end: bool,
+    /// Its last byte, or its end, was never sent before.
+    pub is_new: bool,
 }
 
 #[derive(Default)]
@@ -99,8 +101,9 @@ impl Outgoing {
         self.sent += len as u64;
         let end = self.owes_end();
         self.end_sent |= end;
+        let is_new = self.probe() > self.peak;
         self.peak = self.peak.max(self.probe());
-        Piece { offset, len, end }
+        Piece { offset, len, end, is_new }
     }
 
     /// The bytes of a piece that was just taken, in order.

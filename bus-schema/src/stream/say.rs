@@ -1,7 +1,7 @@
 //! What goes to the peer: resets, then credits, then bytes, one piece of each stream in turn.
 
 use super::outgoing::Piece;
-use super::{Live, Mux, State};
+use super::{Mux, State};
 use crate::frame::{self, Sender};
 use crate::id::Millis;
 use crate::limits::MIN_FRAME;
@@ -97,7 +97,7 @@ impl Mux {
         let mut credits = Vec::new();
         let mut told = Vec::new();
         while credits.len() < most {
-            let Some(id) = self.credits.pop_first() else { break };
+            let Some(id) = self.next_credit(!told.is_empty()) else { break };
             let Some(state) = self.streams.get_mut(&id) else { continue };
             credits.push(state.tell(id));
             told.push(id);
@@ -108,6 +108,18 @@ impl Mux {
         let frame = self.seal(Kind::StreamCredit, &StreamCredit { credits });
         told.into_iter().for_each(|id| self.touch(id, now));
         frame
+    }
+
+    /// A stream whose credit is due; if some are, also one whose credit could wait.
+    fn next_credit(&mut self, some_are_due: bool) -> Option<u64> {
+        let due = self.credits.pop_first();
+        if let Some(id) = due {
+            self.lazy.remove(&id);
+        }
+        match due {
+            None if some_are_due => self.lazy.pop_first(),
+            due => due,
+        }
     }
 
     fn poll_probe(&mut self, now: Millis) -> Option<Vec<u8>> {
@@ -138,8 +150,12 @@ impl Mux {
             let before = state.out.buffered();
             let piece = state.out.take(room);
             self.held.release(before - state.out.buffered());
+            if piece.is_new {
+                session.nearness.sent(id, state.out.probe(), now);
+            }
+            let packs = session.packs && !session.nearness.is_within(self.limits.near);
             let frame = match state.answered {
-                true => state.piece(id, &piece, session),
+                true => state.piece(id, &piece, packs, &mut session.sender),
                 false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
             };
             self.touch(id, now);
@@ -163,7 +179,6 @@ impl State {
     }
 
     fn tell(&mut self, id: u64) -> Credit {
-        self.credit_due = None;
         let again = std::mem::take(&mut self.again);
         self.inc.tell(id, again)
     }
@@ -185,17 +200,17 @@ impl State {
     }
 
     /// Packed, or sealed from where its bytes are kept.
-    fn piece(&mut self, id: u64, piece: &Piece, session: &mut Live) -> Vec<u8> {
+    fn piece(&mut self, id: u64, piece: &Piece, packs: bool, sender: &mut Sender) -> Vec<u8> {
         let end = piece.end && !is_planted(Bug::StreamEndLost);
         let (next, limit) = self.acknowledge(id);
         let head = StreamData { id, offset: piece.offset, end, next, limit, ..StreamData::default() };
-        let packing = session.packs.then_some(&mut self.packing);
-        match packing.and_then(|packing| packing.pack(piece.offset, piece.len, self.out.bytes(piece))) {
+        let packed = packs.then(|| self.packing.pack(piece.offset, piece.len, self.out.bytes(piece))).flatten();
+        match packed {
             Some(packed) => {
                 let head = StreamData { size: piece.len as u32, ..head };
-                seal(&mut session.sender, &head, packed.len(), std::iter::once(&packed[..]))
+                seal(sender, &head, packed.len(), std::iter::once(&packed[..]))
             }
-            None => seal(&mut session.sender, &head, piece.len, self.out.bytes(piece)),
+            None => seal(sender, &head, piece.len, self.out.bytes(piece)),
         }
     }
 }

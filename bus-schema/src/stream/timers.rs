@@ -59,6 +59,9 @@ impl Mux {
             self.lost = None;
             self.end_all(Code::Lost, "the link to the cluster did not come back in time");
         }
+        if self.lazy_due.take_if(|due| *due <= now).is_some() {
+            self.credits.append(&mut self.lazy);
+        }
         while let Some(id) = self.timers.pop(now) {
             self.on_timer(id, now);
         }
@@ -66,10 +69,6 @@ impl Mux {
 
     fn on_timer(&mut self, id: u64, now: Millis) {
         let Some(state) = self.streams.get_mut(&id) else { return };
-        if state.credit_due.is_some_and(|due| due <= now) {
-            state.credit_due = None;
-            self.credits.insert(id);
-        }
         if let Some((due, pause)) = state.probe
             && due <= now
         {
@@ -90,6 +89,6 @@ impl Mux {
     pub fn poll_timeout(&self, now: Millis) -> Option<Millis> {
         let lost = self.lost.filter(|_| !self.streams.is_empty()).map(|lost| lost + self.limits.grace);
         let paced = self.bucket.as_ref().filter(|_| !self.ready.is_empty()).and_then(|bucket| bucket.due(now));
-        earliest([lost, self.timers.first(), self.reset_timers.first(), paced])
+        earliest([lost, self.lazy_due, self.timers.first(), self.reset_timers.first(), paced])
     }
 }

@@ -127,6 +127,7 @@ impl World {
             window: 4 << rng.u32(10..14),
             total: 64 * 1024,
             grace: 60_000,
+            near: rng.u64(0..4),
             rate: rng.bool().then(|| rng.u64(20_000..400_000)),
             ..Limits::default()
         };
