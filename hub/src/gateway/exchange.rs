@@ -11,7 +11,7 @@ use bus_schema::message::stream::ResponseHead;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 use streams::{Reader, Writer};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OwnedSemaphorePermit;
@@ -26,9 +26,13 @@ const CHUNK: usize = 16 << 10;
 /// A request's body on its way; dropped, it stops. True when the client broke off.
 pub type Upload = AbortOnDropHandle<bool>;
 
-/// Sends a request's body, and its end; no end where the client breaks off.
-pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Upload {
-    AbortOnDropHandle::new(tokio::spawn(async move {
+/// Sends a request's body, and its end; no end where the client breaks off. `None` when there was no body.
+pub async fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Option<Upload> {
+    if body.is_end_stream() {
+        let _ = to.shutdown().await;
+        return None;
+    }
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else { return true };
             let Some(data) = frame.data_ref() else { continue };
@@ -40,7 +44,7 @@ pub fn upload(mut body: Body, mut to: Writer, entry: Arc<Entry>) -> Upload {
         }
         let _ = to.shutdown().await;
         false
-    }))
+    })))
 }
 
 /// The head of the answer; `None` when the client breaks off its request before.

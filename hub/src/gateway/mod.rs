@@ -185,7 +185,7 @@ impl Call {
     async fn exchange(mut self, head: &RequestHead, body: Body) -> Result<Response, Failure> {
         self.ask(head).await?;
         let (mut from, to) = self.stream.into_split();
-        let mut upload = Some(exchange::upload(body, to, self.entry.clone()));
+        let mut upload = exchange::upload(body, to, self.entry.clone()).await;
         let head = exchange::head(&mut from, &mut upload).await;
         let head = head.ok_or_else(|| Failure::bad_request("the body broke off"))?;
         let head = head.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
@@ -199,7 +199,7 @@ impl Call {
         let head = head.map_err(|error| broken::failure(&error, &self.method, &self.cluster))?;
         if head.status != u32::from(StatusCode::SWITCHING_PROTOCOLS.as_u16()) {
             let (from, to) = self.stream.into_split();
-            let upload = Some(exchange::upload(Body::empty(), to, self.entry.clone()));
+            let upload = exchange::upload(Body::empty(), to, self.entry.clone()).await;
             let down = Download { from, entry: self.entry, upload, _place: self.place };
             return exchange::answer(head, &self.method, down).ok_or_else(|| no_http(&self.cluster));
         }
