@@ -135,31 +135,33 @@ impl Mux {
     }
 
     fn poll_piece(&mut self, max_frame: usize, now: Millis) -> Option<Vec<u8>> {
-        let room = frame::room(max_frame).saturating_sub(PIECE_FIELDS);
-        while !self.ready.is_empty() {
-            if !self.may_send(now) {
-                return None;
-            }
-            let Some(id) = self.ready.pop_front() else { break };
-            let floor = self.floor();
-            let (Some(state), Some(session)) = (self.streams.get_mut(&id), &mut self.session) else { continue };
+        let id = self.next_ready(now)?;
+        let (room, floor) = (frame::room(max_frame).saturating_sub(PIECE_FIELDS), self.floor());
+        let (state, session) = (self.streams.get_mut(&id)?, self.session.as_mut()?);
+        let before = state.out.buffered();
+        let piece = state.out.take(room);
+        self.held.release(before - state.out.buffered());
+        if piece.is_new {
+            session.nearness.sent(id, state.out.probe(), now);
+        }
+        let packs = session.packs && !session.nearness.is_within(self.limits.near);
+        let frame = match state.answered {
+            true => state.piece(id, &piece, packs, &mut session.sender),
+            false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
+        };
+        self.touch(id, now);
+        Some(frame)
+    }
+
+    /// The next stream in turn that has something to send.
+    fn next_ready(&mut self, now: Millis) -> Option<u64> {
+        while !self.ready.is_empty() && self.may_send(now) {
+            let id = self.ready.pop_front()?;
+            let Some(state) = self.streams.get_mut(&id) else { continue };
             state.queued = false;
-            if !state.wants_to_send() {
-                continue;
+            if state.wants_to_send() {
+                return Some(id);
             }
-            let before = state.out.buffered();
-            let piece = state.out.take(room);
-            self.held.release(before - state.out.buffered());
-            if piece.is_new {
-                session.nearness.sent(id, state.out.probe(), now);
-            }
-            let packs = session.packs && !session.nearness.is_within(self.limits.near);
-            let frame = match state.answered {
-                true => state.piece(id, &piece, packs, &mut session.sender),
-                false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
-            };
-            self.touch(id, now);
-            return Some(frame);
         }
         None
     }

@@ -22,7 +22,13 @@ spec:
     - name: web
       image: docker.io/local/busybox:1
       imagePullPolicy: Never
-      command: [sh, -c, "mkdir /tmp/www && seq 1 3000000 > /tmp/www/numbers && exec httpd -f -p 8080 -h /tmp/www"]
+      command:
+        - sh
+        - -c
+        - |
+          mkdir /tmp/www
+          head -c 8000000 /dev/urandom | od -An -v -tx4 -w8 | awk '{ print NR, $1 $2 }' > /tmp/www/numbers
+          exec httpd -f -p 8080 -h /tmp/www
       readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 "#;
 
