@@ -87,7 +87,7 @@ mod tests {
 
     use super::super::body::RequestBody;
     use super::super::connection::Connection;
-    use super::super::pool::{Pool, send};
+    use super::super::pool::{IDLE_TIMEOUT, Pool, send};
     use super::*;
 
     /// The answer to one request, of which the server has said this much.
@@ -144,5 +144,25 @@ mod tests {
             pool.keep(connection).await;
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_needs_ends_while_another_is_used() {
+        let (pool, mut open) = (Pool::default(), Vec::new());
+        for _ in 0..2 {
+            let (mut body, server) = answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
+            (&mut body).collect().await.unwrap();
+            pool.keep(body.into_connection()).await;
+            open.push(server);
+        }
+        tokio::time::pause();
+        for _ in 0..3 {
+            tokio::time::advance(IDLE_TIMEOUT / 2).await;
+            let used = pool.take().unwrap();
+            pool.keep(used).await;
+        }
+        let mut end = [0; 1];
+        assert_eq!(open[0].read(&mut end).await.unwrap(), 0, "its buffers go with it");
+        assert!(pool.take().is_some());
     }
 }

@@ -25,15 +25,10 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The connection that was used last, if one still stands.
+    /// The connection that was used last, if one still stands. Those below it, which nobody needs, end in time.
     pub fn take(&self) -> Option<Connection> {
-        let mut idle = self.lock();
-        while let Some((mut connection, since)) = idle.pop() {
-            if connection.is_ready() && since.elapsed() < IDLE_TIMEOUT {
-                return Some(connection);
-            }
-        }
-        None
+        self.sweep();
+        self.lock().pop().map(|(connection, _)| connection)
     }
 
     /// Keeps a connection whose answer has been read, unless it is not free.

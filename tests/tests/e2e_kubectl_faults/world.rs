@@ -27,7 +27,7 @@ spec:
         - -c
         - |
           mkdir /tmp/www
-          head -c 8000000 /dev/urandom | od -An -v -tx4 -w8 | awk '{ print NR, $1 $2 }' > /tmp/www/numbers
+          head -c 17100000 /dev/urandom | base64 | awk '{ print NR, $1 }' > /tmp/www/numbers
           exec httpd -f -p 8080 -h /tmp/www
       readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 "#;
