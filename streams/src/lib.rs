@@ -13,7 +13,7 @@ pub use bus_schema::message::stream::Code;
 pub use bus_schema::stream::{Budget, Limits, MAX_HEAD, OpenError, Role, Session};
 pub use endpoint::{Counts, Endpoint};
 pub use halves::{Reader, Stream, Writer};
-pub use some::read_some;
+pub use some::{pass_some, read_some};
 
 /// Why a stream ended before its time: the inner error of the `io::Error`s of [`Stream`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

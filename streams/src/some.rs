@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes read at once: one record of TLS.
 const AT_ONCE: usize = 16 << 10;
@@ -25,9 +25,49 @@ pub async fn read_some(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes>
     .await
 }
 
+/// Writes what one read gives, and returns how much that was; 0 at the end. Only what is not taken at once is copied in between.
+///
+/// # Errors
+/// As of the reader and the writer.
+pub async fn pass_some(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
+    let (read, rest) = std::future::poll_fn(|context| -> Poll<io::Result<_>> {
+        let mut room = [MaybeUninit::uninit(); AT_ONCE];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            return Poll::Ready(Ok((0, Bytes::new())));
+        }
+        let taken = match Pin::new(&mut *to).poll_write(context, read) {
+            Poll::Ready(taken) => taken?,
+            Poll::Pending => 0,
+        };
+        Poll::Ready(Ok((read.len(), Bytes::copy_from_slice(&read[taken..]))))
+    })
+    .await?;
+    to.write_all(&rest).await?;
+    Ok(read)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_passes_is_all_of_it_in_order_however_little_is_taken_at_once() {
+        let sent: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
+        let (mut near, far) = tokio::io::duplex(700);
+        let passing = async {
+            let mut from = &sent[..];
+            while pass_some(&mut from, &mut near).await.unwrap() > 0 {}
+            drop(near);
+        };
+        let mut got = Vec::new();
+        let mut reading = far;
+        let (_, read) = tokio::join!(passing, tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut got));
+        read.unwrap();
+        assert_eq!(got, sent);
+    }
 
     #[tokio::test]
     async fn what_was_read_is_all_of_it_in_order() {

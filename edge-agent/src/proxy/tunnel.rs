@@ -2,7 +2,7 @@
 
 use std::io;
 
-use streams::{Code, Reader, Stream, Writer, read_some};
+use streams::{Code, Reader, Stream, Writer, pass_some};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 
 /// Most bytes handed to the server at once: one record of TLS.
@@ -32,11 +32,6 @@ async fn upward(from: &mut Reader, to: &mut (impl AsyncWrite + Unpin)) -> io::Re
 }
 
 async fn downward(from: &mut (impl AsyncRead + Unpin), to: &mut Writer) -> io::Result<()> {
-    loop {
-        let some = read_some(from).await?;
-        if some.is_empty() {
-            return to.shutdown().await;
-        }
-        to.write_all(&some).await?;
-    }
+    while pass_some(from, to).await? > 0 {}
+    to.shutdown().await
 }
