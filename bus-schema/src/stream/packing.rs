@@ -9,7 +9,7 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
 
 use crate::planted::{Bug, is_planted};
 
-/// Level 1: on text nine tenths of what level 3 saves, in half the time.
+/// Level 1: of text in pieces of this size level 3 leaves no less.
 const LEVEL: i32 = 1;
 
 /// log2 of the window: a piece fits a frame.
