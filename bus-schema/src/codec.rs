@@ -38,22 +38,42 @@ pub enum CodecError {
     Damaged,
 }
 
-/// Compresses `bytes`, with `base` as prefix where there is one.
-pub fn compress(bytes: &[u8], base: Option<&[u8]>) -> Vec<u8> {
-    let span = bytes.len() + base.map_or(0, <[u8]>::len);
+/// What a failure to set zstd up would mean.
+const IN_BOUNDS: &str = "these zstd parameters are within bounds";
+
+/// Makes frames as they travel: nothing but the compressed bytes.
+pub(crate) fn compressor<'a>(level: i32, window_log: u32) -> CCtx<'a> {
     let mut context = CCtx::create();
     let settings = [
-        CParameter::CompressionLevel(LEVEL),
-        CParameter::WindowLog(window_log(span)),
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window_log),
         CParameter::Format(FrameFormat::Magicless),
         CParameter::ContentSizeFlag(false),
         CParameter::ChecksumFlag(false),
         CParameter::DictIdFlag(false),
-        CParameter::EnableLongDistanceMatching(base.is_some() && span > LONG),
     ];
     for setting in settings {
-        context.set_parameter(setting).expect("these zstd parameters are within bounds");
+        context.set_parameter(setting).expect(IN_BOUNDS);
     }
+    context
+}
+
+/// Reads what a [`compressor`] made, with at most this window.
+pub(crate) fn decompressor<'a>(window_log_max: u32) -> DCtx<'a> {
+    let mut context = DCtx::create();
+    let settings = [DParameter::Format(FrameFormat::Magicless), DParameter::WindowLogMax(window_log_max)];
+    for setting in settings {
+        context.set_parameter(setting).expect(IN_BOUNDS);
+    }
+    context
+}
+
+/// Compresses `bytes`, with `base` as prefix where there is one.
+pub fn compress(bytes: &[u8], base: Option<&[u8]>) -> Vec<u8> {
+    let span = bytes.len() + base.map_or(0, <[u8]>::len);
+    let mut context = compressor(LEVEL, window_log(span));
+    let long = CParameter::EnableLongDistanceMatching(base.is_some() && span > LONG);
+    context.set_parameter(long).expect(IN_BOUNDS);
     if let Some(base) = base {
         context.ref_prefix(base).expect("a fresh context takes a prefix");
     }
@@ -70,11 +90,7 @@ pub fn decompress(bytes: &[u8], base: Option<&[u8]>, size: u32, limit: u32) -> R
     if size > limit {
         return Err(CodecError::TooBig { size, limit });
     }
-    let mut context = DCtx::create();
-    let settings = [DParameter::Format(FrameFormat::Magicless), DParameter::WindowLogMax(MAX_WINDOW_LOG.max(window_log(size as usize)))];
-    for setting in settings {
-        context.set_parameter(setting).expect("these zstd parameters are within bounds");
-    }
+    let mut context = decompressor(MAX_WINDOW_LOG.max(window_log(size as usize)));
     if let Some(base) = base {
         context.ref_prefix(base).expect("a fresh context takes a prefix");
     }

@@ -65,12 +65,6 @@ pub fn main(flags: &Flags) -> ExitCode {
 }
 
 /// Takes as many descriptors as the system gives, and says where they are too few for what was asked for.
-/// What this agent can do beside what every agent can.
-fn features(streams: bool) -> u64 {
-    let all = [(streams, Caps::STREAMS | Caps::PACKED), (system::cpu::has_aes(), Caps::AES)];
-    all.iter().filter(|(has, _)| *has).map(|(_, feature)| feature).sum()
-}
-
 fn take_descriptors(config: &Config) {
     let (allowed, needed) = (system::descriptors::raise(), config.proxy_streams as u64 + OWN_DESCRIPTORS);
     if allowed < needed {
@@ -112,7 +106,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     let own = Folder::of(&config.data_dir).link()?;
     let keys = registration.trust(own).zip(registration.hash_key());
     let (trust, hash_key) = keys.context("the hub gave no key to seal sessions with; is it older than this agent?")?;
-    let features = features(performer.is_some());
+    let features = Caps::able(performer.is_some(), system::cpu::has_aes());
     let agent = AgentConfig { max_object: config.max_object_bytes, features, ..AgentConfig::new(boot_id(), trust, hash_key) };
     let gatherer = Gatherer::new(api.clone(), config.facts(), Facts::from_wire(&state.facts));
     let (engine, thread) = Engine::start(agent, cache, state, outputs);

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -16,37 +16,39 @@ const AT_ONCE: usize = 16 << 10;
 /// # Errors
 /// As of the reader.
 pub async fn read_some(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    std::future::poll_fn(|context| {
-        let mut room = [MaybeUninit::uninit(); AT_ONCE];
-        let mut buffer = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
-        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
-    })
-    .await
+    std::future::poll_fn(|context| poll_some(from, context, |_, read| Ok(Bytes::copy_from_slice(read)))).await
 }
 
-/// Writes what one read gives, and returns how much that was; 0 at the end. Only what is not taken at once is copied in between.
+/// Writes what one read gives, and returns how much that was; 0 at the end. Only what is not taken at once is copied in between. Not to be
+/// cancelled and called again.
 ///
 /// # Errors
 /// As of the reader and the writer.
 pub async fn pass_some(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<usize> {
-    let (read, rest) = std::future::poll_fn(|context| -> Poll<io::Result<_>> {
-        let mut room = [MaybeUninit::uninit(); AT_ONCE];
-        let mut buffer = ReadBuf::uninit(&mut room);
-        ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
-        let read = buffer.filled();
-        if read.is_empty() {
-            return Poll::Ready(Ok((0, Bytes::new())));
-        }
-        let taken = match Pin::new(&mut *to).poll_write(context, read) {
-            Poll::Ready(taken) => taken?,
-            Poll::Pending => 0,
-        };
-        Poll::Ready(Ok((read.len(), Bytes::copy_from_slice(&read[taken..]))))
-    })
-    .await?;
+    let passed = std::future::poll_fn(|context| {
+        poll_some(from, context, |context, read| {
+            let taken = match read.is_empty() {
+                true => Poll::Pending,
+                false => Pin::new(&mut *to).poll_write(context, read),
+            };
+            let taken = if let Poll::Ready(taken) = taken { taken? } else { 0 };
+            Ok((read.len(), Bytes::copy_from_slice(&read[taken..])))
+        })
+    });
+    let (read, rest) = passed.await?;
     to.write_all(&rest).await?;
     Ok(read)
+}
+
+fn poll_some<T>(
+    from: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    with: impl FnOnce(&mut Context<'_>, &[u8]) -> io::Result<T>,
+) -> Poll<io::Result<T>> {
+    let mut room = [MaybeUninit::uninit(); AT_ONCE];
+    let mut buffer = ReadBuf::uninit(&mut room);
+    ready!(Pin::new(from).poll_read(context, &mut buffer))?;
+    Poll::Ready(with(context, buffer.filled()))
 }
 
 #[cfg(test)]

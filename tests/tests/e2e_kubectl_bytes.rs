@@ -6,16 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tests::{Agent, Hub, Kubectl, Member, Shape, Shaper};
 
-/// As far away as the next town.
-const SHAPE: Shape = Shape {
-    delay: Duration::from_millis(10),
-    rate: None,
-    jitter: Duration::ZERO,
-    loss: 0.0,
-    reorder: 0.0,
-    late: Duration::ZERO,
-    queue: 1 << 20,
-};
+/// One way of the link: as far away as the next town.
+const DELAY: Duration = Duration::from_millis(10);
 const SOON: Duration = Duration::from_secs(60);
 
 /// Bytes of the text that an object holds.
@@ -43,7 +35,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_travels_packed_both_ways_and_secrets_as_they_are() -> Result<()> {
     let member = Member::builder("bytes").api_server_only().start().await?;
-    let shaper = Shaper::attach(member.site(), SHAPE, 5)?;
+    let shaper = Shaper::attach(member.site(), Shape { delay: DELAY, ..Shape::default() }, 5)?;
     let hub = Hub::start_at(shaper.hub_address(), &[&member], &[])?;
     let mut agent = Agent::prepare_direct(&hub, &member)?;
     agent.run(&[])?;

@@ -29,6 +29,12 @@ impl Caps {
     pub const AES: u64 = 1 << 1;
     /// Pieces of streams may come packed with zstd.
     pub const PACKED: u64 = 1 << 2;
+
+    /// What an end of this version can do, that has streams or not, and AES in hardware or not.
+    pub fn able(streams: bool, aes: bool) -> u64 {
+        let all = [(streams, Caps::STREAMS | Caps::PACKED), (aes, Caps::AES)];
+        all.iter().filter(|(has, _)| *has).map(|(_, features)| features).sum()
+    }
 }
 
 /// The agent's greeting: who runs, what it holds.

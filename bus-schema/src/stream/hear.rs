@@ -3,9 +3,10 @@
 use prost::bytes::Bytes;
 
 use super::incoming::Taken;
-use super::{Event, Mux, Role, State, packing};
+use super::{Event, Limits, Mux, Role, State, packing};
 use crate::frame::FrameError;
 use crate::id::Millis;
+use crate::link::timer::earliest;
 use crate::message::Kind;
 use crate::message::stream::{Code, Credit, StreamCredit, StreamData, StreamOpen, StreamReset};
 
@@ -44,12 +45,12 @@ impl Mux {
             self.performed.insert(id);
             self.streams.insert(id, State::new(&self.limits, limit, true));
             self.events.push_back(Event::Opened(id));
-            let due = now + self.limits.answer_delay;
-            self.lazy_due = Some(self.lazy_due.map_or(due, |waiting| waiting.min(due)));
         }
-        // The hub waits to hear of it, unless it has said all: then the answer may tell.
-        if is_known || !end {
-            self.credits.insert(id);
+        match is_known || !end {
+            // The hub waits to hear of it, whatever else may wait.
+            true => drop(self.credits.insert(id)),
+            // It has said all: the answer may tell.
+            false => self.lazy_due = earliest([self.lazy_due, Some(now + self.limits.answer_delay)]),
         }
         self.on_bytes(id, 0, data, end, now);
     }
@@ -57,23 +58,14 @@ impl Mux {
     fn on_data(&mut self, data: StreamData, now: Millis) {
         let StreamData { id, offset, data, end, next, limit, size } = data;
         self.on_credit(&Credit { id, next, limit, again: false }, now);
-        let Some(data) = self.unpacked(data, size) else { return self.break_off(id, now) };
         let Some(state) = self.streams.get_mut(&id) else { return };
+        let Some(data) = unpacked(&self.limits, data, size) else { return self.break_off(id, now) };
         if data.is_empty() && !end {
             state.again |= offset > state.inc.credit().0;
             self.credits.insert(id);
             return self.touch(id, now);
         }
         self.on_bytes(id, offset, data, end, now);
-    }
-
-    /// The bytes of a piece; `None` when they are packed as no peer of ours does, or into more than a window.
-    fn unpacked(&self, data: Bytes, size: u32) -> Option<Bytes> {
-        match size as usize {
-            0 => Some(data),
-            size if size as u64 > self.limits.window.max(self.limits.first_window) => None,
-            size => packing::unpack(&data, size),
-        }
     }
 
     fn on_bytes(&mut self, id: u64, offset: u64, data: Bytes, end: bool, now: Millis) {
@@ -159,6 +151,15 @@ impl Mux {
         let message = "the peer broke the rules of streams";
         self.reset(id, Code::Protocol, message, now);
         self.events.push_back(Event::Reset(id, Code::Protocol, message.to_owned()));
+    }
+}
+
+/// The bytes of a piece; `None` when they are packed as no peer of ours does, or into more than a window.
+fn unpacked(limits: &Limits, data: Bytes, size: u32) -> Option<Bytes> {
+    match size as usize {
+        0 => Some(data),
+        size if size as u64 > limits.window.max(limits.first_window) => None,
+        size => packing::unpack(&data, size),
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Limits {
     /// How long the word that a whole request has come waits for the answer, to travel with it: most take less.
     pub answer_delay: Millis,
     /// A peer that answers within it is nearby, over a link that does not cost by the byte: what goes there is not packed. Mobile networks and
-    /// satellites take longer.
+    /// satellites take longer. 0: nobody is.
     pub near: Millis,
     /// Pause before a silent peer is asked how far it is; doubled up to a minute.
     pub probe: Millis,

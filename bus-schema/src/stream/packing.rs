@@ -5,8 +5,9 @@
 use std::cell::RefCell;
 
 use prost::bytes::Bytes;
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, FrameFormat};
+use zstd::zstd_safe::{CCtx, DCtx};
 
+use crate::codec::{compressor, decompressor};
 use crate::planted::{Bug, is_planted};
 
 /// Level 1: of text in pieces of this size level 3 leaves no less.
@@ -71,28 +72,11 @@ struct Tools {
 }
 
 thread_local! {
-    static TOOLS: RefCell<Tools> = RefCell::new(Tools::new());
-}
-
-impl Tools {
-    fn new() -> Tools {
-        let (mut pack, mut unpack) = (CCtx::create(), DCtx::create());
-        let settings = [
-            CParameter::CompressionLevel(LEVEL),
-            CParameter::WindowLog(WINDOW_LOG),
-            CParameter::Format(FrameFormat::Magicless),
-            CParameter::ContentSizeFlag(false),
-            CParameter::ChecksumFlag(false),
-            CParameter::DictIdFlag(false),
-        ];
-        for setting in settings {
-            pack.set_parameter(setting).expect("these zstd parameters are within bounds");
-        }
-        for setting in [DParameter::Format(FrameFormat::Magicless), DParameter::WindowLogMax(WINDOW_LOG)] {
-            unpack.set_parameter(setting).expect("these zstd parameters are within bounds");
-        }
-        Tools { pack, unpack, whole: Vec::new() }
-    }
+    static TOOLS: RefCell<Tools> = RefCell::new(Tools {
+        pack: compressor(LEVEL, WINDOW_LOG),
+        unpack: decompressor(WINDOW_LOG),
+        whole: Vec::new(),
+    });
 }
 
 fn packed<'a>(len: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {

@@ -34,7 +34,7 @@ use crate::store::{Store, StoreError};
 /// The store cannot be read.
 pub async fn hub_config(store: &Store, own: LinkSecret, key: HashKey) -> Result<HubConfig, StoreError> {
     let closed: BTreeMap<IncarnationId, u64> = store.read(tables::closed_incarnations).await?;
-    let features = Caps::STREAMS | Caps::PACKED | if system::cpu::has_aes() { Caps::AES } else { 0 };
+    let features = Caps::able(true, system::cpu::has_aes());
     let incarnation = IncarnationId(u64::from_be_bytes(store.incarnation().0));
     Ok(HubConfig { own: [own].into(), key, incarnation, closed: Arc::new(closed), features })
 }

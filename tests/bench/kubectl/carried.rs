@@ -53,7 +53,7 @@ spec:
 /// What objects of a list hold.
 #[derive(Clone, Copy)]
 enum Content {
-    /// Lines as programs log them: a fifth is left when it is packed.
+    /// Lines as programs log them.
     Text,
     /// Nothing that could be made much smaller.
     Noise,

@@ -7,8 +7,10 @@ use super::{MAX_CONTROL, MAX_HELD};
 const PONG: u8 = 0x8a;
 const CLOSE: u8 = 8;
 
-/// Capacity that is kept between frames while they come, and when the client pings: an idle stream should hold little.
-const KEPT: (usize, usize) = (64 << 10, 4 << 10);
+/// Capacity that is kept from one frame to the next.
+const KEPT_BUSY: usize = 64 << 10;
+/// And from a ping of the client on, which an idle one sends, too.
+const KEPT_IDLE: usize = 4 << 10;
 
 /// The frame that is under way, and the pong that waits for its end.
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl FromServer {
             return;
         }
         self.pong = Some(payload);
-        self.held.shrink_to(KEPT.1);
+        self.held.shrink_to(KEPT_IDLE);
         if !matches!(self.state, State::Passing(_)) {
             self.place(out);
         }
@@ -102,7 +104,7 @@ impl FromServer {
             State::Holding { left: 0, opcode } => {
                 out.extend_from_slice(&self.held);
                 self.held.clear();
-                self.held.shrink_to(KEPT.0);
+                self.held.shrink_to(KEPT_BUSY);
                 self.closed |= opcode == CLOSE;
             }
             State::Passing(0) => {}
