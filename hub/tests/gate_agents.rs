@@ -209,6 +209,19 @@ async fn one_more_than_the_limit_is_closed_and_room_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_counts_once_while_it_passes_to_the_threads_of_the_hub() {
+    for round in 0..100 {
+        let mut config = config();
+        config.max_connections = 2;
+        let rig = start(config);
+        let addr = rig.gate.local_addr();
+        blocking(move || (Raw::connect(addr, "aaaaaaaa"), Raw::connect(addr, "bbbbbbbb"))).await;
+        assert_eq!(rig.gate.counts().over_limit, 0, "round {round}");
+        rig.gate.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_floods_is_held_at_its_socket_and_delays_nobody() {
     let mut rig = start(config());
     let addr = rig.gate.local_addr();

@@ -22,7 +22,6 @@ pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared:
         // Until it is known who may come, the kernel holds who comes.
         tokio::select! { () = shared.stop.cancelled() => return, () = roster.listed() => {} }
     }
-    let own_tasks = shared.own_tasks();
     loop {
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -37,13 +36,13 @@ pub async fn run<T: Transport>(listener: TcpListener, transport: Arc<T>, shared:
             }
         };
         count(&shared.counters.accepted);
-        if shared.tasks.len() >= shared.config.max_connections + own_tasks {
+        let Ok(room) = shared.room.clone().try_acquire_owned() else {
             count(&shared.counters.over_limit);
             continue;
-        }
+        };
         let Some(place) = place(&shared, peer) else { continue };
         tcp::keep_little_unsent(&socket, shared.config.notsent_lowat);
-        let connection = connection::arrive(socket, peer, place, transport.clone(), shared.clone());
+        let connection = connection::arrive(socket, peer, (room, place), transport.clone(), shared.clone());
         shared.tasks.spawn_on(connection, shared.front.strangers());
     }
 }

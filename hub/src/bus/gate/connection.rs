@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rumqttd::protocol::{ConnectReturnCode, LastWill};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::acl::{AgentPublish, agent_publish, client_id};
@@ -39,7 +40,13 @@ struct Arrival<S> {
 }
 
 /// Runs one connection until its CONNECT is judged, and goes on with it on the hub's threads.
-pub async fn arrive<T: Transport>(socket: TcpStream, peer: SocketAddr, place: Place, transport: Arc<T>, shared: Arc<Shared>) {
+pub async fn arrive<T: Transport>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    (room, place): (OwnedSemaphorePermit, Place),
+    transport: Arc<T>,
+    shared: Arc<Shared>,
+) {
     let greeted = tokio::select! {
         () = shared.stop.cancelled() => return place.arrived(),
         () = place.evicted() => return,
@@ -51,13 +58,13 @@ pub async fn arrive<T: Transport>(socket: TcpStream, peer: SocketAddr, place: Pl
         Ok(role) => {
             place.arrived();
             let hub = shared.front.hub().clone();
-            shared.tasks.clone().spawn_on(serve(arrival, role, peer, shared), &hub);
+            shared.tasks.clone().spawn_on(serve(arrival, role, peer, room, shared), &hub);
         }
         Err(refusal) => refuse(arrival, refusal, &shared.counters).await,
     }
 }
 
-async fn serve<S>(arrival: Arrival<S>, role: Role, peer: SocketAddr, shared: Arc<Shared>)
+async fn serve<S>(arrival: Arrival<S>, role: Role, peer: SocketAddr, room: OwnedSemaphorePermit, shared: Arc<Shared>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
 {
@@ -66,6 +73,7 @@ where
         Role::Agent(sid) => serve_agent(arrival, sid, peer, &shared).await,
         Role::Client => Box::pin(serve_client(arrival, &shared)).await,
     }
+    drop(room);
 }
 
 /// What a peer may be here and now.

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,15 +74,11 @@ pub(crate) struct Shared {
     counters: Arc<Counters>,
     broker: Option<Arc<Broker>>,
     front: Front,
+    /// Connections that may still come. Each keeps its part to its end; tasks would not do to count them, as a connection that passes
+    /// from the front's threads to the hub's is two for a moment.
+    room: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
-}
-
-impl Shared {
-    /// Tasks that are not connections: accepting, the watch for taken keys, and the router's watch.
-    fn own_tasks(&self) -> usize {
-        2 + usize::from(self.broker.is_some())
-    }
 }
 
 /// Starts gates.
@@ -122,7 +118,8 @@ impl Gate {
             failing: config.max_pending_failing.min(config.max_pending),
         });
         let (registry, front) = (Registry::new(config.connects), Front::start().map_err(GateError::Threads)?);
-        let shared = Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, front, stop, tasks });
+        let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+        let shared = Arc::new(Shared { config, admission, sessions, registry, pending, counters, broker, front, room, stop, tasks });
         shared.tasks.spawn(revoke::run(shared.clone()));
         shared.tasks.spawn_on(accept::run(listener, Arc::new(transport), shared.clone()), shared.front.strangers());
         Ok(GateHandle { local_addr, shared })
