@@ -1,10 +1,9 @@
 //! What kubectl's requests cost over a link that is not nearby, by the bytes that the link has carried.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use tests::{Agent, Hub, Kubectl, Member, Shape, Shaper};
+use tests::{Agent, Hub, Kubectl, Member, Shape, Shaper, log_lines};
 
 /// One way of the link: as far away as the next town.
 const DELAY: Duration = Duration::from_millis(10);
@@ -46,8 +45,9 @@ async fn text_travels_packed_both_ways_and_secrets_as_they_are() -> Result<()> {
     let world = World { kubectl: hub.kubectl_into(&member)?, shaper };
     // What kubectl asks once, it asks here.
     world.cost(&["get", "configmaps,secrets"], "")?;
+    let text = log_lines(TEXT, &mut fastrand::Rng::with_seed(7));
     for (kind, field, packed) in [("ConfigMap", "data", true), ("Secret", "stringData", false)] {
-        let object = format!("{{kind: {kind}, apiVersion: v1, metadata: {{name: text}}, {field}: {{text: {:?}}}}}", text());
+        let object = format!("{{kind: {kind}, apiVersion: v1, metadata: {{name: text}}, {field}: {{text: {text:?}}}}}");
         let up = world.cost(&["create", "--validate=false", "-f", "-"], &object)?;
         let down = world.cost(&["get", kind, "text", "-o", "json"], "")?;
         eprintln!("{kind} of {TEXT} bytes: {up} bytes to create it, whose answer has it again, {down} to read it");
@@ -58,15 +58,4 @@ async fn text_travels_packed_both_ways_and_secrets_as_they_are() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Lines as programs log them.
-fn text() -> String {
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut text = String::new();
-    while text.len() < TEXT {
-        let (path, bytes, request) = (rng.u32(..1_000), rng.u32(..100_000), rng.u32(..));
-        writeln!(text, "INFO request served method=GET path=/cart/{path} status=200 bytes={bytes} id={request:08x}").expect("into memory");
-    }
-    text
 }

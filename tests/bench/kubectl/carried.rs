@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use http::Request;
 use serde_json::json;
-use tests::Member;
+use tests::{Member, log_lines};
 
 use super::Way;
 use crate::{figure, percentile};
@@ -142,20 +142,11 @@ fn tell(what: &str, ways: &[Way], rates: &[Vec<f64>]) {
 impl Content {
     /// About so many bytes.
     fn of(self, bytes: usize, rng: &mut fastrand::Rng) -> String {
-        let mut content = String::with_capacity(bytes + 200);
-        while content.len() < bytes {
-            match self {
-                Content::Text => content.push_str(&line(rng)),
-                Content::Noise => content.push(rng.alphanumeric()),
-            }
+        match self {
+            Content::Text => log_lines(bytes, rng),
+            Content::Noise => std::iter::repeat_with(|| rng.alphanumeric()).take(bytes).collect(),
         }
-        content
     }
-}
-
-fn line(rng: &mut fastrand::Rng) -> String {
-    let (second, path, bytes, request) = (rng.u32(..60), rng.u32(..1_000), rng.u32(..100_000), rng.u32(..));
-    format!("2026-11-29T10:00:{second:02}Z INFO request served method=GET path=/cart/{path} status=200 bytes={bytes} id={request:08x}\n")
 }
 
 async fn list(way: &Way, namespace: &str) -> Result<u64> {
