@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::{Code, Stream, StreamError};
 
 /// One end of all streams between the hub and one agent; clones are the same end.
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     outgoing: Notify,
     /// A stream was opened by the peer.
     opened: Notify,
+    alarm: Alarm,
     started: Instant,
     grace: Duration,
 }
@@ -82,7 +84,14 @@ impl Endpoint {
         let state =
             State { mux: Mux::sharing(role, limits, budget), slots: HashMap::new(), accepts: VecDeque::new(), ending: None, sleeps: None };
         let grace = Duration::from_millis(limits.grace);
-        let shared = Shared { state: Mutex::new(state), outgoing: Notify::new(), opened: Notify::new(), started: Instant::now(), grace };
+        let shared = Shared {
+            state: Mutex::new(state),
+            outgoing: Notify::new(),
+            opened: Notify::new(),
+            alarm: Alarm::default(),
+            started: Instant::now(),
+            grace,
+        };
         Endpoint(Arc::new(shared))
     }
 
@@ -167,15 +176,10 @@ impl Endpoint {
                 state.sleeps = Some(due.unwrap_or(Millis::MAX));
                 due
             };
-            match due {
-                Some(due) => {
-                    let until = self.0.started + Duration::from_millis(due.max(now + 1));
-                    tokio::select! {
-                        () = outgoing => {}
-                        () = tokio::time::sleep_until(until) => self.0.act(Mux::timeout),
-                    }
-                }
-                None => outgoing.await,
+            let due = due.map(|due| self.0.started + Duration::from_millis(due.max(now + 1)));
+            tokio::select! {
+                () = outgoing => {}
+                () = self.0.alarm.rings_by(due) => self.0.act(Mux::timeout),
             }
         }
     }

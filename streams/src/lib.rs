@@ -3,6 +3,7 @@
 //! An [`Endpoint`] is one end of all streams between the hub and one agent. The hub opens a [`Stream`], the agent accepts it. Whoever
 //! owns the link tells the endpoint of sessions and frames, and asks it for the next frame when the link has room.
 
+mod alarm;
 mod endpoint;
 mod halves;
 mod head;
