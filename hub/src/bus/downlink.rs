@@ -83,7 +83,7 @@ impl Downlink {
     /// [`SendError::Closed`] or [`SendError::TooLarge`].
     pub async fn ready(&self, len: usize) -> Result<(), SendError> {
         self.0
-            .until(|state| match state.admits(len) {
+            .until(&self.0.room, |state| match state.admits(len) {
                 Err(SendError::Full) => None,
                 answer => Some(answer),
             })
@@ -92,12 +92,12 @@ impl Downlink {
 
     /// Waits until every frame taken has left for the socket; false when the connection ended before.
     pub async fn flushed(&self) -> bool {
-        self.0.until(|state| if state.queued == 0 { Some(true) } else { state.closed.map(|_| false) }).await
+        self.0.until(&self.0.room, |state| if state.queued == 0 { Some(true) } else { state.closed.map(|_| false) }).await
     }
 
     /// Waits for the end of the connection.
     pub async fn closed(&self) -> CloseCause {
-        self.0.until(|state| state.closed).await
+        self.0.ended().await
     }
 
     /// Bytes of the next frame, at most, as far as the link is known.
@@ -142,7 +142,10 @@ pub(super) struct Link {
     pub heard: Heard,
     pub carried: Carried,
     state: Mutex<State>,
-    changed: Notify,
+    /// There may be room for more.
+    room: Notify,
+    /// Apart, so that what leaves wakes nobody who waits for the end.
+    ended: Notify,
     work: Notify,
 }
 
@@ -201,7 +204,8 @@ impl Link {
             heard: Heard::default(),
             carried: Carried::default(),
             state: Mutex::default(),
-            changed: Notify::new(),
+            room: Notify::new(),
+            ended: Notify::new(),
             work: Notify::new(),
         }
     }
@@ -235,7 +239,7 @@ impl Link {
 
     /// Queues a reply of the connection, waiting while too many wait.
     pub async fn reply(&self, bytes: Bytes) {
-        self.until(|state| (state.replies.len() < MAX_REPLIES || state.closed.is_some()).then_some(())).await;
+        self.until(&self.room, |state| (state.replies.len() < MAX_REPLIES || state.closed.is_some()).then_some(())).await;
         self.lock().replies.push_back(bytes);
         self.work.notify_one();
     }
@@ -243,7 +247,7 @@ impl Link {
     /// Opens or closes the way for data, as the agent subscribes and unsubscribes.
     pub fn set_subscribed(&self, subscribed: bool) {
         self.lock().subscribed = subscribed;
-        self.changed.notify_waiters();
+        self.room.notify_waiters();
         self.work.notify_one();
     }
 
@@ -270,6 +274,9 @@ impl Link {
                 (state.next(), state.subscribed)
             };
             if let Some(outgoing) = next {
+                if matches!(outgoing, Outgoing::Reply(_)) {
+                    self.room.notify_waiters();
+                }
                 return outgoing;
             }
             tokio::select! {
@@ -294,12 +301,10 @@ impl Link {
         state.meter.wrote(bytes, waited, Instant::now());
     }
 
-    /// Records that one piece of work has left; `payload` is none for a reply or a stream.
-    pub fn left(&self, payload: Option<usize>) {
-        let mut state = self.lock();
-        state.queued -= payload.map_or(0, |len| len.max(1));
-        drop(state);
-        self.changed.notify_waiters();
+    /// Records that a frame of so many bytes has left; those of streams do not count.
+    pub fn left(&self, payload: usize) {
+        self.lock().queued -= payload.max(1);
+        self.room.notify_waiters();
     }
 
     /// Ends the connection, for the first cause given.
@@ -308,13 +313,15 @@ impl Link {
         let cause = *state.closed.get_or_insert(cause);
         state.frames.clear();
         drop(state);
-        self.changed.notify_waiters();
+        self.room.notify_waiters();
+        self.ended.notify_waiters();
         cause
     }
 
-    async fn until<T>(&self, mut done: impl FnMut(&State) -> Option<T>) -> T {
+    /// Waits until `done` gives something, looking again at each change that `told` tells of.
+    async fn until<T>(&self, told: &Notify, mut done: impl FnMut(&State) -> Option<T>) -> T {
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
+            let mut changed = std::pin::pin!(told.notified());
             // Enabled before looking, so that a change between looking and waiting is not missed.
             changed.as_mut().enable();
             if let Some(answer) = done(&self.lock()) {
@@ -324,14 +331,17 @@ impl Link {
         }
     }
 
-    /// Waits for the end, for the connection itself.
+    /// Waits for the end.
     pub async fn ended(&self) -> CloseCause {
-        self.until(|state| state.closed).await
+        self.until(&self.ended, |state| state.closed).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
     use bus_schema::frame::Key;
     use streams::{Limits, Role, Session as StreamSession};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -374,7 +384,7 @@ mod tests {
         assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full));
         assert!(matches!(down.0.next().await, Outgoing::Publish(..)));
         assert_eq!(down.try_send(Bytes::from_static(b"x")), Err(SendError::Full), "the frame being written counts");
-        down.0.left(Some(1000));
+        down.0.left(1000);
         assert_eq!(down.ready(1000).await, Ok(()));
     }
 
@@ -389,6 +399,31 @@ mod tests {
         assert_eq!(down.ready(1).await, Err(SendError::Closed));
         assert!(!down.flushed().await);
         assert_eq!(down.closed().await, CloseCause::TakenOver);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_leaves_wakes_nobody_who_waits_for_the_end() {
+        let (down, woken) = (link(), Arc::new(Woken::default()));
+        down.try_send(Bytes::from_static(b"data")).unwrap();
+        let (mut end, mut room) = (std::pin::pin!(down.closed()), std::pin::pin!(down.flushed()));
+        let waker = woken.clone().into();
+        let mut context = Context::from_waker(&waker);
+        assert!(end.as_mut().poll(&mut context).is_pending() && room.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        down.0.left(4);
+        assert!(room.as_mut().poll(&mut context).is_ready());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        down.close();
+        assert!(end.as_mut().poll(&mut context).is_ready());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     /// Both ends of streams in session with each other: the hub's, and one that takes what comes.

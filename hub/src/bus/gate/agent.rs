@@ -211,7 +211,7 @@ async fn write<W: AsyncWrite + Unpin>(io: &mut W, link: &Link, patience: Duratio
             Outgoing::Stream(topic, payload) => (publish_bytes(topic, &payload), None),
         };
         let written = write_all(io, &bytes, patience, |taken, waited| link.wrote(taken, waited)).await;
-        link.left(payload);
+        payload.into_iter().for_each(|len| link.left(len));
         match written {
             Ok(()) => {}
             Err(WriteError::Stalled) => return CloseCause::SlowReader,
