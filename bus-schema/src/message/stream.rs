@@ -41,6 +41,9 @@ pub struct StreamOpen {
     /// Nothing follows `data`.
     #[prost(bool, tag = "5")]
     pub end: bool,
+    /// The agent has answered so soon that it is nearby: what it sends needs no packing, either.
+    #[prost(bool, tag = "6")]
+    pub near: bool,
 }
 
 /// Bytes of one direction. Without any it asks for a credit.

@@ -32,8 +32,9 @@ impl Mux {
     }
 
     fn on_open(&mut self, open: StreamOpen, now: Millis) {
-        let StreamOpen { id, floor, limit, data, end } = open;
+        let StreamOpen { id, floor, limit, data, end, near } = open;
         self.performed.raise(floor);
+        self.session.iter_mut().filter(|_| near).for_each(|live| live.nearness.told());
         let is_known = self.streams.contains_key(&id);
         if !is_known {
             if self.performed.contains(id) {

@@ -24,6 +24,11 @@ impl Nearness {
         }
     }
 
+    /// The peer has found this end nearby: it asks and is answered at once, where this end's own bytes are acknowledged with later ones.
+    pub fn told(&mut self) {
+        self.quickest = Some(0);
+    }
+
     /// A stream is gone, and with it what was asked.
     pub fn forget(&mut self, id: u64) {
         self.asked.take_if(|(of, _, _)| *of == id);
@@ -51,6 +56,13 @@ mod tests {
             nearness.heard(7, sent + 10, heard);
             assert_eq!(nearness.is_within(4), near, "sent at {sent}, heard at {heard}");
         }
+    }
+
+    #[test]
+    fn what_the_peer_has_found_counts() {
+        let mut nearness = Nearness::default();
+        nearness.told();
+        assert!(nearness.is_within(4) && !nearness.is_within(0), "where nobody is near, nobody is");
     }
 
     #[test]

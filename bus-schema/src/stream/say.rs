@@ -144,10 +144,10 @@ impl Mux {
         if piece.is_new {
             session.nearness.sent(id, state.out.probe(), now);
         }
-        let packs = session.packs && !session.nearness.is_within(self.limits.near);
+        let near = session.nearness.is_within(self.limits.near);
         let frame = match state.answered {
-            true => state.piece(id, &piece, packs, &mut session.sender),
-            false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, &piece)),
+            true => state.piece(id, &piece, session.packs && !near, &mut session.sender),
+            false => session.sender.seal(Kind::StreamOpen, &StreamOpen { near, ..state.opening(id, floor, &piece) }),
         };
         self.touch(id, now);
         Some(frame)
@@ -198,7 +198,7 @@ impl State {
         self.owes_open = false;
         let data: Vec<u8> = self.out.bytes(piece).flatten().copied().collect();
         let limit = self.inc.tell(id, false).limit;
-        StreamOpen { id, floor, limit, data: data.into(), end: piece.end }
+        StreamOpen { id, floor, limit, data: data.into(), end: piece.end, near: false }
     }
 
     /// Packed, or sealed from where its bytes are kept.
