@@ -147,7 +147,7 @@ impl Mux {
         let near = session.nearness.is_within(self.limits.near);
         let frame = match state.answered {
             true => state.piece(id, &piece, session.packs && !near, &mut session.sender),
-            false => session.sender.seal(Kind::StreamOpen, &StreamOpen { near, ..state.opening(id, floor, &piece) }),
+            false => session.sender.seal(Kind::StreamOpen, &state.opening(id, floor, near, &piece)),
         };
         self.touch(id, now);
         Some(frame)
@@ -194,11 +194,11 @@ impl State {
         (next, limit)
     }
 
-    fn opening(&mut self, id: u64, floor: u64, piece: &Piece) -> StreamOpen {
+    fn opening(&mut self, id: u64, floor: u64, near: bool, piece: &Piece) -> StreamOpen {
         self.owes_open = false;
         let data: Vec<u8> = self.out.bytes(piece).flatten().copied().collect();
         let limit = self.inc.tell(id, false).limit;
-        StreamOpen { id, floor, limit, data: data.into(), end: piece.end, near: false }
+        StreamOpen { id, floor, limit, data: data.into(), end: piece.end, near }
     }
 
     /// Packed, or sealed from where its bytes are kept.
