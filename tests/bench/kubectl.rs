@@ -48,11 +48,15 @@ pub async fn measure() -> Result<()> {
         ("by a relay", relayed(member.kubectl(), relay.address(), &ip.to_string(), scratch.path())?),
         ("over the bus", through(&hub, scratch.path())?),
     ];
-    let small = roads.clone();
-    tokio::task::spawn_blocking(|| small_requests(small)).await??;
+    on_one_thread(small_requests(roads.clone()))?;
     keystrokes("direct", &Gate::direct(stub, &authority)?).await?;
     keystrokes("over the bus", &Gate::through(&hub, stub)?).await?;
-    carried::measure(&member, &ways(roads).await?, scratch.path()).await
+    on_one_thread(async { carried::measure(&member, &ways(roads).await?, scratch.path()).await })
+}
+
+/// What a client's own threads say to each other takes longer than what is measured.
+fn on_one_thread(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::task::block_in_place(|| tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
 /// What a way is called, and the kubeconfig that leads along it.
@@ -62,13 +66,10 @@ async fn ways(roads: [Road; 3]) -> Result<Vec<Way>> {
     futures::future::try_join_all(roads.map(|(name, kubeconfig)| Way::new(name, kubeconfig))).await
 }
 
-/// On one thread: what a client's own threads say to each other is longer than what is measured.
-fn small_requests(roads: [Road; 3]) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let ways = ways(roads).await?;
-        answered("GET /version", "/version", &ways).await?;
-        answered("get pods", "/api/v1/namespaces/default/pods", &ways).await
-    })
+async fn small_requests(roads: [Road; 3]) -> Result<()> {
+    let ways = ways(roads).await?;
+    answered("GET /version", "/version", &ways).await?;
+    answered("get pods", "/api/v1/namespaces/default/pods", &ways).await
 }
 
 /// A way to the member's API server.
