@@ -18,9 +18,10 @@
 mod key;
 mod owner;
 mod sealer;
+mod spare;
 mod wipe;
 
 pub use key::{Key, KeyError, KeyFile, KeyId};
 pub use owner::keep_to_owner;
 pub use sealer::{OVERHEAD, Sealer, Unreadable};
-pub use wipe::Wiping;
+pub use wipe::{GIVE_BACK_EVERY, Wiping, give_back};

@@ -85,6 +85,7 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     let (cache, state) = Cache::open_with(&config.data_dir, config.at_rest_key_file.as_deref())?;
     tokio::spawn(probe::keep_alive(probe.clone()));
+    tokio::spawn(give_back());
     let access = connect::configuration(&source(&config))?;
     let api = connect::with(access.clone(), &source(&config))?;
     check(&api).await?;
@@ -149,6 +150,14 @@ async fn run(config: Config, command: Option<Command>) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a burst of frames took does not stay.
+async fn give_back() {
+    loop {
+        tokio::time::sleep(at_rest::GIVE_BACK_EVERY).await;
+        at_rest::give_back();
+    }
 }
 
 /// Where the member's credentials come from.

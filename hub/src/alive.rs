@@ -1,4 +1,4 @@
-//! What systemd is told while the hub runs: that it is up, and that its store still commits.
+//! What happens now and then while the hub runs: systemd is told that it is up and that its store still commits, and memory goes back.
 
 use system::notify;
 use tokio_util::sync::CancellationToken;
@@ -20,4 +20,11 @@ pub async fn keep(store: Store, stop: CancellationToken) {
     };
     stop.run_until_cancelled(beat).await;
     notify::tell(notify::STOPPING);
+}
+
+/// Gives back what bursts of frames took, until the hub stops.
+pub async fn give_back(stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(at_rest::GIVE_BACK_EVERY)).await.is_some() {
+        at_rest::give_back();
+    }
 }

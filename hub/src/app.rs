@@ -127,6 +127,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     println!("bus: {}", endpoints.bus);
     println!("kubeconfig: {}", kubeconfig.display());
     tasks.spawn("watchdog", alive::keep(watched, stop.clone()));
+    tasks.spawn("memory", alive::give_back(stop.clone()));
     stop.cancelled().await;
     gating.gate.shutdown().await;
     tasks.tracker.close();
