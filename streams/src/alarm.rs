@@ -40,7 +40,7 @@ mod tests {
     async fn it_rings_in_time_and_once_for_what_is_not_due_any_more() {
         let (alarm, begun) = (Alarm::default(), Instant::now());
         let after = |ms| Some(begun + Duration::from_millis(ms));
-        let mut waits = async |due, limit| tokio::time::timeout(Duration::from_millis(limit), alarm.rings_by(due)).await.is_ok();
+        let waits = async |due, limit| tokio::time::timeout(Duration::from_millis(limit), alarm.rings_by(due)).await.is_ok();
         assert!(!waits(after(100), 1).await, "not before its time");
         assert!(!waits(after(3_000), 1).await, "nor what comes later");
         assert!(!waits(None, 200).await, "nor without need");
