@@ -17,7 +17,7 @@ const MOST: usize = 512 << 10;
 const SMALLEST: usize = STEP / 2 + 1;
 const CLASSES: usize = 8;
 const PLACES: usize = MOST / STEP;
-/// What every allocator of C gives.
+/// Nothing of these sizes is aligned to more.
 const ALIGN: usize = 16;
 
 /// A size that blocks are kept in.
