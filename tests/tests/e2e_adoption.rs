@@ -1,6 +1,6 @@
 //! What was on a member before us is adopted, changed in place, and let go again, never deleted; and a cut link deletes nothing early.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -96,13 +96,19 @@ fn a_cut_link_deletes_nothing_early(road: &Road) -> Result<()> {
     Ok(())
 }
 
-/// Every kind that the member can list, not only the shop's.
+/// Every kind that the member can list, not only the shop's. EndpointSlices have the labels of their Service, and Kubernetes takes its time to
+/// remove them after it.
 fn nothing_carries_our_mark(road: &Road) -> Result<()> {
     let kinds = listable(road)?;
     ensure!(kinds.len() > 30, "only {} kinds can be listed", kinds.len());
     let label = ["get", &kinds.join(","), "-A", "-o", "name", "--ignore-not-found", "-l", "clusternet.io/created-by=clusternet-agent"];
-    let left = road.member.kubectl().run_with_input(&label, "")?;
-    ensure!(left.trim().is_empty(), "left with our label: {left}");
+    let (left, begun) = (|| road.member.kubectl().run_with_input(&label, ""), Instant::now());
+    let mut found = left()?;
+    while !found.trim().is_empty() {
+        ensure!(begun.elapsed() < SOON, "left with our label: {found}");
+        std::thread::sleep(Duration::from_millis(200));
+        found = left()?;
+    }
     road.step(&format!("of {} kinds not one object carries our label", kinds.len()));
     Ok(())
 }
