@@ -4,7 +4,7 @@ use bus_schema::frame::Key;
 use bus_schema::limits::MAX_FRAME;
 use bus_schema::stream::{Event, Limits, Mux, Role, Session};
 
-const ANSWER: [u8; 20_000] = [b'a'; 20_000];
+static ANSWER: [u8; 20_000] = [b'a'; 20_000];
 
 fn ends() -> [Mux; 2] {
     let session = || Session { peer: 1, send: Key::public(), receive: Key::public(), max_frame: MAX_FRAME, packs: true };

@@ -51,7 +51,7 @@ impl World {
                 let past = self.rng.index(..self.archive.0.len());
                 let taken = self.archive.0[past].clone();
                 self.counts.hostile_swaps += u64::from(taken.edge != packet.edge);
-                (taken.edge != packet.edge).then(|| Packet { edge: packet.edge, forged: true, ..taken })
+                (taken.edge != packet.edge).then_some(Packet { edge: packet.edge, forged: true, ..taken })
             }
             4 => {
                 self.counts.hostile_reflections += 1;
