@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use crate::spare::{Class, Spare};
 
-/// The system's allocator, which wipes what is freed. A program installs it with `#[global_allocator]`.
+/// The system's allocator, which wipes what is freed, and keeps blocks of the size of frames for the next ones ([`give_back`]). A program
+/// installs it with `#[global_allocator]`.
 pub struct Wiping;
 
 static SPARE: Spare = Spare::new();
@@ -43,7 +44,7 @@ unsafe impl GlobalAlloc for Wiping {
             return unsafe { System.alloc_zeroed(layout) };
         };
         let Some(block) = SPARE.take(class) else {
-            // SAFETY: as above.
+            // SAFETY: no class is of size 0.
             return unsafe { System.alloc_zeroed(class.layout()) };
         };
         // SAFETY: the class is at least as large as the layout. What was wiped may have been less than is asked for now.

@@ -7,6 +7,8 @@ use serde_json::Value;
 use tests::{Inventory, Road};
 
 const SOON: Duration = Duration::from_secs(40);
+/// What Kubernetes makes of a Service, with its labels, and removes some time after it.
+const SERVICES_OWN: [&str; 2] = ["endpoints/", "endpointslice.discovery.k8s.io/"];
 
 /// Made by somebody on the member, with kubectl, before the hub knows of it.
 const THEIRS: &str = "
@@ -96,18 +98,20 @@ fn a_cut_link_deletes_nothing_early(road: &Road) -> Result<()> {
     Ok(())
 }
 
-/// Every kind that the member can list, not only the shop's. EndpointSlices have the labels of their Service, and Kubernetes takes its time to
-/// remove them after it.
+/// Every kind that the member can list, not only the shop's.
 fn nothing_carries_our_mark(road: &Road) -> Result<()> {
     let kinds = listable(road)?;
     ensure!(kinds.len() > 30, "only {} kinds can be listed", kinds.len());
     let label = ["get", &kinds.join(","), "-A", "-o", "name", "--ignore-not-found", "-l", "clusternet.io/created-by=clusternet-agent"];
-    let (left, begun) = (|| road.member.kubectl().run_with_input(&label, ""), Instant::now());
-    let mut found = left()?;
-    while !found.trim().is_empty() {
-        ensure!(begun.elapsed() < SOON, "left with our label: {found}");
+    let deadline = Instant::now() + SOON;
+    loop {
+        let left = road.member.kubectl().run_with_input(&label, "")?;
+        let of_services = left.lines().all(|name| SERVICES_OWN.iter().any(|kind| name.starts_with(kind)));
+        ensure!(of_services && (left.is_empty() || Instant::now() < deadline), "left with our label: {left}");
+        if left.is_empty() {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(200));
-        found = left()?;
     }
     road.step(&format!("of {} kinds not one object carries our label", kinds.len()));
     Ok(())
